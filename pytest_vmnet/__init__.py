@@ -1,0 +1,1 @@
+"""A packet-level acceptance gate for Proxmox VE guests, as a pytest plugin."""

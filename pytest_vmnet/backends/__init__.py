@@ -1,0 +1,1 @@
+"""One door per dependency: the only places that touch the outside world."""

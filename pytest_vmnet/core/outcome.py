@@ -1,0 +1,295 @@
+"""What a gate run ends with: flows, findings, decisions and attempts, per guest and per run.
+
+These are the data that tests assert on and every report shows; `report.json` gives them the
+shape of the public schema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_vmnet.core.topology import CapturePoint, Guest, Skipped
+from pytest_vmnet.core.words import (
+    Action,
+    AttemptOutcome,
+    FlowKind,
+    Leg,
+    Rebuild,
+    Scope,
+    Severity,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointCount:
+    """How many of a flow's packets one capture point saw, each packet counted once.
+
+    Attributes:
+        point: The capture point.
+        requests: Requests seen there; None if the capture there cannot be trusted.
+        replies: Replies seen there; None likewise.
+        doubt: Why the counts are None, or None.
+    """
+
+    point: CapturePoint
+    requests: int | None
+    replies: int | None
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A group of a flow's packets that died between the same two points.
+
+    Attributes:
+        leg: Which half of the round trip.
+        last_seen: Last capture point that saw them, or None if none did.
+        next_point: First point or end that should have seen them and did not.
+        packets: How many.
+    """
+
+    leg: Leg
+    last_seen: CapturePoint | None
+    next_point: str | None
+    packets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """The outcome of one flow of probes as it is reported for a guest.
+
+    Attributes:
+        source: Who started the probes: a guest's id, ``workstation`` or a node's name.
+        target: A guest's id, or an address.
+        kind: What the far end is.
+        transmitted: Probes sent.
+        received: Probes answered.
+        loss_lower_bound: Clopper-Pearson lower bound of the loss, 0..1.
+        loss_upper_bound: Clopper-Pearson upper bound of the loss, 0..1.
+        confidence: Confidence of either bound, 0..1.
+        max_loss: The threshold, 0..1.
+        verdict: Verdict of this flow alone.
+        points: Capture points from the prober's side to the far end, with their counts.
+        deaths: Where the lost packets died, the largest group first.
+        counted_against: Id of the guest that a failure counts against, None if against none.
+        rtt_avg_ms: Mean round-trip time in ms, None without replies.
+        rtt_max_ms: Largest round-trip time in ms, None likewise.
+        note: One sentence on this flow, or None.
+    """
+
+    source: str
+    target: str
+    kind: FlowKind
+    transmitted: int
+    received: int
+    loss_lower_bound: float
+    loss_upper_bound: float
+    confidence: float
+    max_loss: float
+    verdict: Verdict
+    points: tuple[PointCount, ...] = ()
+    deaths: tuple[Death, ...] = ()
+    counted_against: str | None = None
+    rtt_avg_ms: float | None = None
+    rtt_max_ms: float | None = None
+    note: str | None = None
+
+    @property
+    def loss(self) -> float:
+        """Share of the probes that stayed without an answer, 0..1; 1.0 if none was sent."""
+        return 1 - self.received / self.transmitted if self.transmitted else 1.0
+
+    @property
+    def lost(self) -> int:
+        """Number of probes that stayed without an answer."""
+        return self.transmitted - self.received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighbourCheck:
+    """What one guest's neighbour table says of another host.
+
+    Attributes:
+        address: Address of the other host.
+        target: Its id, or its address.
+        state: State as ``ip neigh`` says it, or None without an entry.
+        lladdr: Its MAC in the table, or None.
+        expected: The MAC that it should be, or None if that is not known.
+        broken: Whether this is a fault.
+        counted_against: Id of the guest that a fault counts against, None if there is no fault.
+    """
+
+    address: str
+    target: str
+    state: str | None
+    lladdr: str | None
+    expected: str | None
+    broken: bool
+    counted_against: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A cause, for machines (``reason``) and for people (``message``).
+
+    Attributes:
+        reason: CamelCase name of the cause; ``Unknown`` if none was found.
+        severity: How much it matters.
+        message: One paragraph that an administrator can act upon.
+        scope: Where the cause lives.
+        leg: Which leg of the guest's flow it hits.
+        last_seen: Last capture point that saw the packets, or None.
+        next_point: Where they should have been seen next, or None.
+        packets: How many packets died there.
+        evidence: What speaks for it, one sentence each.
+        rebuild: Whether a rebuild would cure it.
+        why_rebuild: One sentence on why.
+    """
+
+    reason: str
+    severity: Severity
+    message: str
+    scope: Scope
+    leg: Leg
+    last_seen: CapturePoint | None
+    next_point: str | None
+    packets: int
+    evidence: tuple[str, ...]
+    rebuild: Rebuild
+    why_rebuild: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuledOut:
+    """A cause that the facts speak against, and how."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What is to be done for a guest, with the reason and its numbers.
+
+    Attributes:
+        action: The act, ``none``, ``hold`` or ``refuse``.
+        reason: Why, with the numbers of the guard rail that decided.
+        ladder: Rungs to try, the gentlest first; empty unless there is an act.
+    """
+
+    action: Action
+    reason: str
+    ladder: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One rung that was tried.
+
+    Attributes:
+        rung: ``restart``, ``remac`` or ``rebuild``.
+        outcome: How it ended.
+        duration_s: How long it took, the proof included, in seconds.
+        mac_before: MAC of the NIC under test before, lower case, or None.
+        mac_after: MAC afterwards, or None.
+        message: What happened, in a sentence or two.
+        proof: What shows that it is a new VM and that its siblings are untouched.
+        commands: The commands that were run, secrets not among them.
+    """
+
+    rung: Action
+    outcome: AttemptOutcome
+    duration_s: float
+    mac_before: str | None
+    mac_after: str | None
+    message: str = ""
+    proof: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestOutcome:
+    """Everything that the run says of one guest.
+
+    Attributes:
+        guest: The guest as discovered (after a rebuild: as discovered again).
+        verdict: Final verdict.
+        reason: Why, in one sentence.
+        flows: Final flows.
+        neighbours: Final neighbour checks.
+        findings: Findings before any act; the first is the diagnosis.
+        ruled_out: Causes that the facts spoke against, before any act.
+        decision: What was decided.
+        attempts: What was tried.
+        healed: Whether it was sick, was acted upon, and is proven healthy.
+        flows_before: Flows before the act, empty if there was none.
+    """
+
+    guest: Guest
+    verdict: Verdict
+    reason: str
+    flows: tuple[Flow, ...] = ()
+    neighbours: tuple[NeighbourCheck, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    ruled_out: tuple[RuledOut, ...] = ()
+    decision: Decision = Decision(action=Action.NONE, reason="healthy")
+    attempts: tuple[Attempt, ...] = ()
+    healed: bool = False
+    flows_before: tuple[Flow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting as the header shows it; a secret's value is never here.
+
+    Attributes:
+        name: Option name without dashes, for example ``vmnet-count``.
+        value: Its value as text.
+        source: Where it came from: ``command line``, ``environment VMNET_COUNT``, ``ini``,
+            ``default``.
+    """
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """A whole gate run.
+
+    Attributes:
+        run_id: Unguessable id of the run, lower-case hex.
+        started_at: RFC 3339 UTC.
+        duration_s: Whole run in seconds.
+        nodes: Node names.
+        versions: Versions of what took part, by name.
+        settings: Settings with their sources.
+        guests: Outcomes by VMID.
+        skipped: Guests that were not tested.
+        controls: Flows that belong to no guest: node or gate to the gateway.
+        notes: Things worth saying once for the whole run.
+        sweep_s: Duration of the first sweep in seconds.
+        error: Why the run could not look, or None.
+    """
+
+    run_id: str
+    started_at: str
+    duration_s: float
+    nodes: tuple[str, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+    settings: tuple[Setting, ...] = ()
+    guests: tuple[GuestOutcome, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    controls: tuple[Flow, ...] = ()
+    notes: tuple[str, ...] = ()
+    sweep_s: float = 0.0
+    error: str | None = None
+
+    def guest(self, ident: str) -> GuestOutcome:
+        """Return the outcome of the guest with that id; KeyError if there is none."""
+        for outcome in self.guests:
+            if outcome.guest.ident == ident:
+                return outcome
+        raise KeyError(ident)

@@ -1,0 +1,1 @@
+"""Parsers of what tools print and captures hold: bytes or text in, frozen facts out."""

@@ -1,0 +1,1 @@
+"""Probes ask and return facts; they never judge."""

@@ -1,0 +1,1 @@
+"""Carry out a decision: rungs, journal, proof."""
