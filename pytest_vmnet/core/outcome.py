@@ -19,6 +19,7 @@ from pytest_vmnet.core.words import (
     Severity,
     Verdict,
 )
+from pytest_vmnet.options import Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,22 +238,6 @@ class GuestOutcome:
     attempts: tuple[Attempt, ...] = ()
     healed: bool = False
     flows_before: tuple[Flow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """One setting as the header shows it; a secret's value is never here.
-
-    Attributes:
-        name: Option name without dashes, for example ``vmnet-count``.
-        value: Its value as text.
-        source: Where it came from: ``command line``, ``environment VMNET_COUNT``, ``ini``,
-            ``default``.
-    """
-
-    name: str
-    value: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,8 @@ class Guest:
         resource: Its place in Terraform's state, or None.
         smbios_uuid: UUID of the virtual machine, new with each clone; or None.
         pid: QEMU's process id on the node, or None.
+        dhcp: Whether its address is not set by its configuration (cloud-init).
+        nameservers: DNS servers that its configuration names.
     """
 
     vmid: int
@@ -108,6 +110,8 @@ class Guest:
     resource: ResourceAddress | None = None
     smbios_uuid: str | None = None
     pid: int | None = None
+    dhcp: bool = False
+    nameservers: tuple[str, ...] = ()
 
     @property
     def nic(self) -> Nic:

@@ -1,0 +1,258 @@
+"""The door to the Proxmox API: the only module that imports proxmoxer.
+
+proxmoxer logs request data at INFO, so its logger stays at WARNING; its exceptions are mapped
+here, and no message carries the token.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from proxmoxer import ProxmoxAPI
+from proxmoxer.core import AuthenticationError, ResourceException
+
+from pytest_vmnet.backends.clock import SYSTEM, Clock
+from pytest_vmnet.errors import ProxmoxError
+
+DEFAULT_PORT = 8006
+_AGENT_CALLS_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where the API is and who asks.
+
+    Attributes:
+        host: Host name or address.
+        port: TCP port.
+        user: User with realm, for example ``vmnet@pve``.
+        token_name: Name of the API token.
+        token_value: Its secret; never shown.
+        ca: File with CA certificates, or None for the system's.
+        insecure: Whether the certificate is not checked.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    user: str
+    token_name: str
+    token_value: str = field(repr=False)
+    ca: Path | None = None
+    insecure: bool = False
+
+    @staticmethod
+    def split(text: str) -> tuple[str, int]:
+        """Return host and port of ``host``, ``host:port`` or a URL.
+
+        Raises:
+            ValueError: The text names no host.
+        """
+        parts = urlsplit(text if "//" in text else f"//{text}")
+        if not parts.hostname:
+            raise ValueError(f"{text!r} names no host")
+        return parts.hostname, parts.port or DEFAULT_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """What a command run by the guest agent ended with.
+
+    Attributes:
+        returncode: Exit code; 128+n for a signal.
+        stdout: Output as bytes.
+        stderr: Error output as bytes.
+        truncated: Whether the agent cut the output at its limit of 16 MiB.
+    """
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool
+
+
+class Proxmox:
+    """The API as the gate uses it: GET, a few POSTs, the agent, and tasks.
+
+    Args:
+        endpoint: Where and who.
+        clock: Time.
+        timeout_s: Limit for one call, in seconds.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, clock: Clock = SYSTEM, timeout_s: float = 30) -> None:
+        for name in ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.endpoint = endpoint
+        self._clock = clock
+        verify: bool | str = not endpoint.insecure
+        if verify and endpoint.ca:
+            verify = str(endpoint.ca)
+        self._agent_slots: dict[str, threading.Semaphore] = {}
+        self._slots_lock = threading.Lock()
+        self._local = threading.local()
+        self._timeout_s = timeout_s
+        self._verify = verify
+
+    def __repr__(self) -> str:
+        """Name the endpoint, not the token."""
+        return f"Proxmox({self.endpoint.host}:{self.endpoint.port}, user={self.endpoint.user!r})"
+
+    @property
+    def api(self) -> Any:
+        """A proxmoxer ``ProxmoxAPI`` of the calling thread: its sessions are not thread-safe."""
+        if not hasattr(self._local, "api"):
+            self._local.api = ProxmoxAPI(
+                self.endpoint.host,
+                port=self.endpoint.port,
+                user=self.endpoint.user,
+                token_name=self.endpoint.token_name,
+                token_value=self.endpoint.token_value,
+                verify_ssl=self._verify,
+                timeout=self._timeout_s,
+            )
+        return self._local.api
+
+    def call(self, method: str, path: str, **params: Any) -> Any:
+        """Call the API and return the answer's ``data``.
+
+        Raises:
+            ProxmoxError: The API refused, failed or could not be reached.
+        """
+        try:
+            resource = self.api(path.strip("/"))
+            return getattr(resource, method.lower())(**params)
+        except ResourceException as error:
+            reason = str(error.content or error.status_message).strip()
+            if error.errors:
+                reason += f" {error.errors}"
+            raise self._error(method, path, error.status_code, reason) from error
+        except AuthenticationError as error:
+            raise self._error(method, path, 401, str(error)) from error
+        except requests.exceptions.SSLError as error:
+            hint = "the certificate is not trusted; name its CA with --proxmox-ca"
+            raise self._error(method, path, None, f"{hint} ({_short(error)})") from error
+        except requests.exceptions.Timeout as error:
+            waited = f"no answer within {self._timeout_s:g} s from {self.endpoint.host}"
+            raise self._error(method, path, None, waited) from error
+        except requests.exceptions.RequestException as error:
+            where = f"{self.endpoint.host}:{self.endpoint.port}"
+            reason = f"cannot talk to {where}: {_short(error)}"
+            raise self._error(method, path, None, reason) from error
+        except OSError as error:  # requests raises it for a CA file that it cannot read
+            reason = f"CA file {str(self.endpoint.ca)!r}: {_short(error)}"
+            raise self._error(method, path, None, reason) from error
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            reason = f"the answer is not Proxmox's ({_short(error)})"
+            raise self._error(method, path, None, reason) from error
+
+    def get(self, path: str, **params: Any) -> Any:
+        """GET a path."""
+        return self.call("GET", path, **params)
+
+    def _error(self, method: str, path: str, status: int | None, reason: str) -> ProxmoxError:
+        safe = reason.replace(self.endpoint.token_value, "***") if reason else "no reason given"
+        return ProxmoxError(method, path, status=status, reason=safe)
+
+    def _slot(self, node: str) -> threading.Semaphore:
+        with self._slots_lock:
+            return self._agent_slots.setdefault(
+                node, threading.Semaphore(_AGENT_CALLS_IN_FLIGHT)
+            )
+
+    def agent(self, node: str, vmid: int, verb: str, **params: Any) -> Any:
+        """Call ``agent/VERB`` of a guest; at most two such calls per node are in flight."""
+        method = "GET" if verb.startswith(("network-", "get-", "exec-status")) else "POST"
+        with self._slot(node):
+            return self.call(method, f"nodes/{node}/qemu/{vmid}/agent/{verb}", **params)
+
+    def agent_exec(
+        self,
+        node: str,
+        vmid: int,
+        argv: list[str],
+        *,
+        stdin: bytes = b"",
+        expect_s: float = 0,
+        timeout_s: float = 30,
+    ) -> AgentResult:
+        """Run a command in a guest through its agent and wait for its end.
+
+        Args:
+            node: The guest's node.
+            vmid: The guest.
+            argv: The command.
+            stdin: Its input, at most 48 KiB.
+            expect_s: Seconds before it is worth asking for the first time.
+            timeout_s: Seconds after which waiting ends; the command itself has to bound itself.
+
+        Raises:
+            ProxmoxError: The agent cannot be reached, refuses, or does not end in time.
+        """
+        extra = {"input-data": stdin.decode()} if stdin else {}
+        started = self.agent(node, vmid, "exec", command=argv, **extra)
+        pid = int(started["pid"])
+        deadline = self._clock.monotonic() + timeout_s
+        self._clock.sleep(min(expect_s, timeout_s))
+        failures = 0
+        while True:
+            try:
+                status = self.agent(node, vmid, "exec-status", pid=pid)
+            except ProxmoxError:
+                failures += 1
+                if failures >= 3 or self._clock.monotonic() >= deadline:
+                    raise
+                self._clock.sleep(1.0)
+                continue
+            if int(status.get("exited") or 0):
+                return _agent_result(status)
+            if self._clock.monotonic() >= deadline:
+                path = f"nodes/{node}/qemu/{vmid}/agent/exec-status"
+                reason = f"`{argv[0]}` did not end within {timeout_s:g} s in the guest"
+                raise ProxmoxError("GET", path, status=None, reason=reason)
+            self._clock.sleep(0.3)
+
+    def wait_task(self, node: str, upid: str, *, timeout_s: float = 300) -> None:
+        """Wait for a task's end.
+
+        Raises:
+            ProxmoxError: It failed, or did not end within *timeout_s*.
+        """
+        path = f"nodes/{node}/tasks/{upid}/status"
+        deadline = self._clock.monotonic() + timeout_s
+        while True:
+            status = self.get(path)
+            if status.get("status") == "stopped":
+                ended = str(status.get("exitstatus", ""))
+                if ended == "OK" or ended.startswith("WARNINGS"):
+                    return
+                raise ProxmoxError("GET", path, status=200, reason=f"the task failed: {ended}")
+            if self._clock.monotonic() >= deadline:
+                reason = f"the task still runs after {timeout_s:g} s"
+                raise ProxmoxError("GET", path, status=200, reason=reason)
+            self._clock.sleep(0.3)
+
+
+def _agent_result(status: Mapping[str, Any]) -> AgentResult:
+    def octets(key: str) -> bytes:
+        # Proxmox hands the decoded bytes on as Latin-1 code points.
+        return str(status.get(key) or "").encode("latin-1", errors="replace")
+
+    code = status.get("exitcode")
+    if code is None:
+        code = 128 + int(status.get("signal") or 0)
+    cut = bool(int(status.get("out-truncated") or 0) or int(status.get("err-truncated") or 0))
+    return AgentResult(int(code), octets("out-data"), octets("err-data"), cut)
+
+
+def _short(error: BaseException) -> str:
+    """Return the innermost words of a chain of connection errors."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return str(error)[:300] or type(error).__name__

@@ -1,0 +1,148 @@
+"""From facts to findings: which causes are found, which are ruled out, which stay open. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_vmnet.core.facts import Sweep
+from pytest_vmnet.core.judge import Judged, Judgement
+from pytest_vmnet.core.outcome import Death, Finding, RuledOut
+from pytest_vmnet.core.rules import RULES
+from pytest_vmnet.core.rules.case import Case, loss
+from pytest_vmnet.core.topology import GUEST_STACK, Inventory
+from pytest_vmnet.core.words import Leg, Rebuild, Scope, Verdict
+
+UNKNOWN = "Unknown"
+
+
+def diagnose(
+    judged: Judged, judgement: Judgement, inventory: Inventory, sweeps: Sequence[Sweep]
+) -> tuple[tuple[Finding, ...], tuple[RuledOut, ...]]:
+    """Return the findings for a guest, the diagnosis first, and the causes ruled out.
+
+    A healthy guest has none. A sick one has at least one: ``Unknown``, with the place where its
+    packets die and the scope that the controls allow, if no rule names a cause.
+    """
+    if judged.verdict is Verdict.HEALTHY:
+        return (), ()
+    case = Case(judged=judged, judgement=judgement, inventory=inventory, sweeps=sweeps)
+    if judged.verdict is Verdict.INCONCLUSIVE:
+        return (_could_not_look(case),), ()
+    findings: list[Finding] = []
+    against: list[RuledOut] = []
+    for rule in RULES.values():
+        answer = rule(case)
+        if isinstance(answer, Finding):
+            findings.append(answer)
+        elif isinstance(answer, RuledOut):
+            against.append(answer)
+    against += _backend(case)
+    return tuple(findings or [_unknown(case)]), tuple(against)
+
+
+def _could_not_look(case: Case) -> Finding:
+    reason = case.judged.reason
+    return case.finding(
+        UNKNOWN,
+        f"It could not be proven whether {case.guest.ident}'s network works: {reason}. Nothing is "
+        "claimed and nothing is done; run the gate again once that is out of the way.",
+        scope=Scope.OBSERVER,
+        rebuild=Rebuild.NO,
+        why="nothing is proven",
+        evidence=(reason,),
+    )
+
+
+def _unknown(case: Case) -> Finding:
+    death, flow = case.death, case.telling
+    scope = scope_of(case, death)
+    if flow is None or death is None:
+        told = case.judged.reason
+        by_hand = f"`ip neigh` in {case.guest.ident} and `tcpdump -ni {case.guest.tap} arp`"
+    else:
+        behind = death.last_seen or f"{flow.source} itself"
+        leg = "packets" if death.leg is Leg.UNKNOWN else f"{death.leg} packets"
+        told = (
+            f"{loss(flow)}; {death.packets} {leg} were last seen at {behind} and never at "
+            f"{death.next_point}"
+        )
+        by_hand = _next_check(case, death)
+    return case.finding(
+        UNKNOWN,
+        f"{case.guest.ident} is sick and no known cause fits: {told}. What to look at next: "
+        f"{by_hand}.",
+        scope=scope,
+        rebuild=Rebuild.NO if scope not in _REBUILT else Rebuild.MAY_CURE,
+        why="the cause is not known",
+        evidence=(told,),
+    )
+
+
+_REBUILT = frozenset({Scope.GUEST, Scope.VNIC, Scope.HOST})
+
+
+def scope_of(case: Case, death: Death | None) -> Scope:
+    """Return the scope that the place of the deaths and the controls allow.
+
+    Args:
+        case: The sick guest.
+        death: Where its packets die, or None if no flow fails.
+    """
+    if death is None:
+        return Scope.UNKNOWN
+    tap, uplink = case.guest.tap, case.uplink
+    place = (death.last_seen, death.next_point)
+    inside = [p for p in place if p and p.startswith("guest:")]
+    if GUEST_STACK in place or (death.last_seen is None and inside):
+        return Scope.GUEST
+    if inside and tap in place:
+        return Scope.VNIC
+    if tap in place:
+        others = [
+            judged
+            for ident, judged in case.judgement.guests.items()
+            if ident != case.guest.ident and judged.guest.nic.bridge == case.guest.nic.bridge
+        ]
+        if not others:
+            return Scope.UNKNOWN
+        sick = [judged for judged in others if judged.verdict is Verdict.UNHEALTHY]
+        return Scope.BRIDGE if sick else Scope.HOST
+    if uplink in place:
+        if case.control_loss() and not case.clean_controls():
+            return Scope.UNKNOWN
+        return Scope.UPLINK
+    return Scope.UNKNOWN
+
+
+def _next_check(case: Case, death: Death) -> str:
+    guest = case.guest
+    if death.last_seen == case.uplink and death.next_point != guest.tap:
+        return f"the switch port of {case.uplink} and the gateway, with a capture beyond it"
+    if guest.tap in {death.last_seen, death.next_point}:
+        return (
+            f"`nft list ruleset`, `ebtables-save`, `tc -s qdisc show dev {guest.tap}`, "
+            f"`bridge -d link show dev {guest.tap}` and `bridge monitor fdb` on {guest.node}"
+        )
+    return f"`nft list ruleset`, `ip route` and `sysctl net.ipv4` in {guest.ident}"
+
+
+def _backend(case: Case) -> list[RuledOut]:
+    """Say so where the place of the deaths clears QEMU and the virtual NIC."""
+    death = case.death
+    if death is None:
+        return []
+    inside = [
+        p for p in (death.last_seen, death.next_point) if p and p.startswith("guest:")
+    ]
+    if inside and case.guest.tap in {death.last_seen, death.next_point}:
+        return []
+    if death.last_seen is None:
+        return []
+    return [
+        RuledOut(
+            reason="VnicDrop",
+            message=f"the packets died behind {death.last_seen}; what QEMU or its virtual NIC "
+            f"loses is seen on {case.guest.tap} first",
+        )
+    ]
+

@@ -1,0 +1,249 @@
+"""What was seen, where and when: frozen, serialisable, without judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_vmnet.core.topology import CapturePoint
+from pytest_vmnet.core.words import FlowKind, Leg
+
+GATE = "workstation"
+"""The host that the gate itself runs on, as an end of a flow."""
+
+SIGHTING = np.dtype(
+    [
+        ("t_ns", "<i8"),
+        ("flow", "<u2"),
+        ("seq", "<u2"),
+        ("ifindex", "<u4"),
+        ("mac", "<u8"),
+        ("reply", "?"),
+        ("out", "?"),
+    ]
+)
+"""One probe packet at one interface: time since the epoch in ns, the flow's number, ICMP
+sequence number, ifindex (0 in a guest's own capture), source MAC as an integer, whether it is
+an echo reply, and whether it was leaving through the interface."""
+
+Sightings = npt.NDArray[np.void]
+
+
+def mac_text(number: int) -> str:
+    """Return a MAC address given as an integer in its usual spelling, lower case."""
+    return ":".join(f"{number >> shift & 0xFF:02x}" for shift in range(40, -8, -8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSpec:
+    """One flow of probes to be sent.
+
+    Attributes:
+        number: Number of the flow, 0..65500; travels in each probe's payload.
+        source: Guest id, node name or ``workstation``.
+        target: Guest id or address, as reports name it.
+        kind: What the far end is.
+        address: Address that is probed.
+        count: Probes.
+        interval_s: Seconds between two probes.
+    """
+
+    number: int
+    source: str
+    target: str
+    kind: FlowKind
+    address: IPv4Address
+    count: int
+    interval_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingResult:
+    """What ``ping`` said of one flow.
+
+    Attributes:
+        transmitted: Probes that it sent.
+        rtt_ms: Round-trip time by sequence number, first answer only.
+        duplicates: Number of further answers.
+        errors: (source address, text) of ICMP errors, with how often each came.
+        complaint: What it wrote to its error output, at most a few lines.
+    """
+
+    transmitted: int
+    rtt_ms: Mapping[int, float]
+    duplicates: int = 0
+    errors: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    complaint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArpFrame:
+    """An ARP frame at a capture point (RFC 826)."""
+
+    t_ns: int
+    ifindex: int
+    out: bool
+    oper: int
+    sha: str
+    spa: IPv4Address
+    tpa: IPv4Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IcmpError:
+    """An ICMP error at a capture point: who sent it, to whom, and its type and code."""
+
+    t_ns: int
+    ifindex: int
+    out: bool
+    source: IPv4Address
+    destination: IPv4Address
+    type: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packets:
+    """What a capture file held."""
+
+    records: int
+    sightings: Sightings
+    arps: tuple[ArpFrame, ...] = ()
+    errors: tuple[IcmpError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """A capture on one host and how far it can be trusted.
+
+    Attributes:
+        host: Node name or guest id.
+        points: Interface name by ifindex.
+        packets: What it held.
+        doubts: Reason by interface name for points whose "not seen" counts for nothing.
+    """
+
+    host: str
+    points: Mapping[int, CapturePoint]
+    packets: Packets
+    doubts: Mapping[CapturePoint, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """One line of ``ip neigh``; the state exactly as it says it, in lower case."""
+
+    address: IPv4Address
+    ifname: str
+    lladdr: str | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbMove:
+    """An event of ``bridge monitor fdb``: an entry was learnt, moved or removed."""
+
+    t_ns: int
+    mac: str
+    ifname: str
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NftRule:
+    """A rule of ``nft -a list ruleset`` that can take a packet away.
+
+    Attributes:
+        family: Table family.
+        table: Table name.
+        chain: Chain name.
+        hook: Hook of the chain, None for a chain that is jumped to.
+        device: Device of a netdev chain, or None.
+        text: The rule as nft prints it, without its handle.
+        handle: Its handle.
+    """
+
+    family: str
+    table: str
+    chain: str
+    hook: str | None
+    device: str | None
+    text: str
+    handle: int | None
+
+    def quote(self) -> str:
+        """Return the rule with its place, as reports quote it."""
+        where = f"table {self.family} {self.table}, chain {self.chain}"
+        tail = f" (handle {self.handle})" if self.handle is not None else ""
+        return f"{where}: {self.text}{tail}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What one host (a guest, a node or the gate's own) said of itself during a sweep.
+
+    Attributes:
+        host: Guest id, node name or ``workstation``.
+        pings: Results by flow number.
+        neighbours: Its neighbour table after the probes.
+        rules: Rules that can drop, or None if they could not be read.
+        capture: Its capture, or None.
+        moves: FDB events, nodes only.
+        problem: Why the host could not be asked, or None; then the rest is empty.
+        ifname: The guest's own name of the NIC under test, or None.
+    """
+
+    host: str
+    pings: Mapping[int, PingResult] = field(default_factory=dict)
+    neighbours: tuple[Neighbour, ...] = ()
+    rules: tuple[NftRule, ...] | None = None
+    capture: Capture | None = None
+    moves: tuple[FdbMove, ...] = ()
+    problem: str | None = None
+    ifname: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """Everything that one sweep saw.
+
+    Attributes:
+        flows: Flows that were planned.
+        hosts: Facts by host.
+        duration_s: How long it took.
+    """
+
+    flows: tuple[FlowSpec, ...]
+    hosts: Mapping[str, HostFacts]
+    duration_s: float
+
+    def ping(self, flow: FlowSpec) -> PingResult | None:
+        """Return what the prober of *flow* said, or None if it could not say."""
+        host = self.hosts.get(flow.source)
+        return host.pings.get(flow.number) if host else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waypoint:
+    """A capture point on the way of a flow's request.
+
+    Attributes:
+        host: Node name or guest id whose capture covers it.
+        ifname: Interface name in that capture.
+        point: Name in reports.
+        request_out: Whether a request leaves through it (a reply then enters).
+        guest: Guest id that the point belongs to, None for a shared one.
+    """
+
+    host: str
+    ifname: str
+    point: CapturePoint
+    request_out: bool
+    guest: str | None
+
+
+LEGS = (Leg.REQUEST, Leg.REPLY)

@@ -1,0 +1,177 @@
+"""The ledger: every probe packet, request and reply, against every point of its path.
+
+A cell is *seen*, *not seen* or *unknown*; "not seen" exists only for points whose capture is
+proven. All arrays are indexed by sequence number, so repeated and late packets fall into the
+cell that they belong to and are counted once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep
+from pytest_vmnet.core.outcome import Death, PointCount
+from pytest_vmnet.core.plan import Path, path_of
+from pytest_vmnet.core.topology import Inventory
+from pytest_vmnet.core.words import Leg
+
+Cells = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowLedger:
+    """One flow's packets at every point.
+
+    Attributes:
+        flow: The flow.
+        path: Its path; W waypoints.
+        sent: Which probes were sent; shape (count,).
+        answered: Which probes the prober got an answer to; shape (count,).
+        seen: Sightings in the expected direction; shape (2, W, count), requests first.
+        doubts: Reason per waypoint that its cells are unknown, or None; length W.
+        strays: Packets that passed a waypoint in the wrong direction, by (waypoint, leg).
+    """
+
+    flow: FlowSpec
+    path: Path
+    sent: Cells
+    answered: Cells
+    seen: npt.NDArray[np.bool_]
+    doubts: tuple[str | None, ...]
+    strays: Mapping[tuple[int, Leg], int]
+
+    @property
+    def lost(self) -> Cells:
+        """Which probes were sent and stayed without an answer; shape (count,)."""
+        return self.sent & ~self.answered
+
+    def counts(self) -> tuple[PointCount, ...]:
+        """Return how many requests and replies each waypoint saw, from prober to far end."""
+        rows = []
+        for index, waypoint in enumerate(self.path.waypoints):
+            doubt = self.doubts[index]
+            known = doubt is None
+            rows.append(
+                PointCount(
+                    point=waypoint.point,
+                    requests=int(self.seen[0, index].sum()) if known else None,
+                    replies=int(self.seen[1, index].sum()) if known else None,
+                    doubt=doubt,
+                )
+            )
+        return tuple(rows)
+
+    def deaths(self) -> tuple[Death, ...]:
+        """Return where the lost packets died, the largest group first."""
+        groups: Counter[tuple[Leg, str | None, str]] = Counter()
+        for seq in np.flatnonzero(self.lost):
+            groups[self.death_of(int(seq))] += 1
+        return tuple(
+            Death(leg=leg, last_seen=last, next_point=following, packets=packets)
+            for (leg, last, following), packets in sorted(
+                groups.items(), key=lambda item: (-item[1], str(item[0]))
+            )
+        )
+
+    def death_of(self, seq: int) -> tuple[Leg, str | None, str]:
+        """Return leg, last point that saw packet *seq*, and where it was missed next."""
+        width = len(self.path.waypoints)
+        journey = [(0, i) for i in range(width)] + [(1, i) for i in reversed(range(width))]
+        known = [step for step in journey if self.doubts[step[1]] is None]
+        last = max(
+            (k for k, (leg, i) in enumerate(known) if self.seen[leg, i, seq]), default=None
+        )
+        names = [waypoint.point for waypoint in self.path.waypoints]
+        if last is None:
+            missed = names[known[0][1]] if known else self.path.end
+            return (Leg.REQUEST if known else Leg.UNKNOWN), None, missed
+        leg, index = known[last]
+        here = names[index]
+        if last + 1 == len(known):
+            return Leg.REPLY if leg else Leg.UNKNOWN, here, self.path.start
+        next_leg, next_index = known[last + 1]
+        if leg == 0 and next_leg == 1:
+            turned = self.path.end.endswith(":stack")
+            return (Leg.REQUEST if turned else Leg.UNKNOWN), here, self.path.end
+        return (Leg.REPLY if next_leg else Leg.REQUEST), here, names[next_index]
+
+
+def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
+    """Put every sighting of a sweep into its flow's cells.
+
+    Flows whose prober could not say what it sent are left out; the caller sees them in
+    ``sweep.flows``.
+    """
+    names = {host: facts.ifname for host, facts in sweep.hosts.items() if facts.ifname}
+    by_flow = {host: _by_flow(facts) for host, facts in sweep.hosts.items()}
+    ledgers = []
+    for flow in sweep.flows:
+        ping = sweep.ping(flow)
+        if ping is None:
+            continue
+        path = path_of(flow, inventory, names)
+        sequence = np.arange(1, flow.count + 1)
+        answered = np.isin(sequence, list(ping.rtt_ms))
+        seen = np.zeros((2, len(path.waypoints), flow.count), dtype=np.bool_)
+        doubts: list[str | None] = []
+        strays: dict[tuple[int, Leg], int] = {}
+        for index, waypoint in enumerate(path.waypoints):
+            facts = sweep.hosts.get(waypoint.host)
+            doubts.append(_doubt(facts, waypoint.ifname))
+            rows = by_flow.get(waypoint.host, {}).get((waypoint.ifname, flow.number))
+            if rows is None:
+                continue
+            inside = rows[(rows["seq"] >= 1) & (rows["seq"] <= flow.count)]
+            for reply in (0, 1):
+                mine = inside[inside["reply"] == bool(reply)]
+                expected = mine["out"] == (waypoint.request_out != bool(reply))
+                seen[reply, index, mine["seq"][expected] - 1] = True
+                if wrong := int((~expected).sum()):
+                    strays[index, (Leg.REPLY if reply else Leg.REQUEST)] = wrong
+        ledgers.append(
+            FlowLedger(
+                flow=flow,
+                path=path,
+                sent=sequence <= ping.transmitted,
+                answered=answered & (sequence <= ping.transmitted),
+                seen=seen,
+                doubts=tuple(doubts),
+                strays=strays,
+            )
+        )
+    return tuple(ledgers)
+
+
+def _doubt(facts: HostFacts | None, ifname: str) -> str | None:
+    if facts is None:
+        return "nobody looked there"
+    if facts.problem:
+        return facts.problem
+    if facts.capture is None:
+        return "no capture there"
+    if ifname not in facts.capture.points.values():
+        return f"{ifname} was not among the captured interfaces"
+    return facts.capture.doubts.get(ifname)
+
+
+def _by_flow(facts: HostFacts) -> dict[tuple[str, int], npt.NDArray[np.void]]:
+    """Split a host's sightings by interface name and flow number."""
+    if facts.capture is None:
+        return {}
+    rows = facts.capture.packets.sightings
+    if not len(rows):
+        return {}
+    key = rows["ifindex"].astype(np.uint64) << np.uint64(16) | rows["flow"].astype(np.uint64)
+    order = np.argsort(key, kind="stable")
+    keys, starts = np.unique(key[order], return_index=True)
+    split: dict[tuple[str, int], npt.NDArray[np.void]] = {}
+    for value, part in zip(keys, np.split(rows[order], starts[1:]), strict=True):
+        ifname = facts.capture.points.get(int(value) >> 16)
+        if ifname is not None:
+            split[ifname, int(value) & 0xFFFF] = part
+    return split

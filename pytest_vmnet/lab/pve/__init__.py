@@ -1,0 +1,1 @@
+"""The lab's Proxmox API: fakepve, completed so that its VMs are real QEMU guests."""

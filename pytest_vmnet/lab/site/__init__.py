@@ -1,0 +1,1 @@
+"""The lab's site below its guests: mounts, hosts, wiring, SSH."""

@@ -1,0 +1,97 @@
+"""Cables, bridges, addresses and routes of the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytest_vmnet.lab import spec
+from pytest_vmnet.lab.site.hosts import Host
+
+MACS = {
+    "node": "02:76:6d:00:00:02",
+    "gateway": "02:76:6d:00:00:01",
+    "gateway-wan": "02:76:6d:00:01:01",
+    "external": "02:76:6d:00:01:08",
+    "workstation": "02:76:6d:00:00:32",
+}
+"""Fixed, locally administered addresses; a switch's ports keep those that the kernel gave them."""
+
+_NET = spec.PREFIX_LENGTH
+
+_BATCHES: tuple[tuple[str, str], ...] = (
+    (
+        "switch",
+        f"""
+        link add sw0 type bridge stp_state 0
+        link add sw-node type veth peer name {spec.UPLINK} netns node
+        link add sw-gw type veth peer name eth0 netns gateway
+        link add sw-ws type veth peer name eth0 netns workstation
+        link set sw-node master sw0
+        link set sw-gw master sw0
+        link set sw-ws master sw0
+        link set sw0 up
+        link set sw-node up
+        link set sw-gw up
+        link set sw-ws up
+        """,
+    ),
+    (
+        "node",
+        f"""
+        link set {spec.UPLINK} address {MACS["node"]}
+        link add {spec.BRIDGE} address {MACS["node"]} type bridge stp_state 0
+        link set {spec.UPLINK} master {spec.BRIDGE}
+        link set {spec.UPLINK} up
+        link set {spec.BRIDGE} up
+        address add {spec.NODE_ADDRESS}/{_NET} dev {spec.BRIDGE}
+        route add default via {spec.GATEWAY_ADDRESS}
+        """,
+    ),
+    (
+        "gateway",
+        f"""
+        link add eth1 type veth peer name eth0 netns external
+        link set eth0 address {MACS["gateway"]}
+        link set eth1 address {MACS["gateway-wan"]}
+        link set eth0 up
+        link set eth1 up
+        address add {spec.GATEWAY_ADDRESS}/{_NET} dev eth0
+        address add {spec.EXTERNAL_ROUTER_ADDRESS}/{_NET} dev eth1
+        """,
+    ),
+    (
+        "external",
+        f"""
+        link set eth0 address {MACS["external"]}
+        link set eth0 up
+        address add {spec.EXTERNAL_ADDRESS}/{_NET} dev eth0
+        route add default via {spec.EXTERNAL_ROUTER_ADDRESS}
+        """,
+    ),
+    (
+        "workstation",
+        f"""
+        link set eth0 address {MACS["workstation"]}
+        link set eth0 up
+        address add {spec.WORKSTATION_ADDRESS}/{_NET} dev eth0
+        route add default via {spec.GATEWAY_ADDRESS}
+        """,
+    ),
+)
+
+
+def wire(hosts: Mapping[str, Host]) -> None:
+    """Plug everything in; returns when each command has been accepted.
+
+    Raises:
+        CommandError: The kernel or iproute2 refused one.
+    """
+    for name, batch in _BATCHES:
+        ip(hosts[name], "link set lo up\n" + batch)
+    hosts["gateway"].run(["tee", "/proc/sys/net/ipv4/ip_forward"], stdin="1")
+
+
+def ip(host: Host, batch: str) -> None:
+    """Run the `ip` commands of *batch*, one a line, on *host*."""
+    lines = "\n".join(line.strip() for line in batch.splitlines() if line.strip())
+    host.run(["ip", "-batch", "-"], stdin=f"{lines}\n")

@@ -1,0 +1,34 @@
+"""The glue to pytest-html: the only module that imports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_html import extras
+
+from pytest_vmnet.core.outcome import GuestOutcome
+from pytest_vmnet.plugin_state import STATE
+from pytest_vmnet.report.html import guest_html, safe_cells, summary_html
+
+_CONFIG: pytest.StashKey[Any] = pytest.StashKey()
+
+
+def attach(report: pytest.TestReport, outcome: GuestOutcome) -> None:
+    """Attach a guest's story to a test that did not pass."""
+    if report.outcome == "failed":
+        found = [*getattr(report, "extras", []), extras.html(guest_html(outcome))]
+        report.extras = found
+
+
+def pytest_html_results_table_row(report: pytest.TestReport, cells: list[str]) -> None:
+    """Make test ids inert: pytest-html does not escape them."""
+    cells[:] = safe_cells(cells, report.nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
+    """Put the table of guests and the sick guests' stories on top of the report."""
+    state = session.config.stash.get(STATE, None)
+    if state is not None and state.outcome is not None:
+        prefix.append(summary_html(state.outcome))

@@ -1,0 +1,167 @@
+"""What the hooks call once the gate is on: discovery, parametrisation, sweep, reports."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_vmnet.backends.clock import SYSTEM as _CLOCK
+from pytest_vmnet.core.plan import peers_of
+from pytest_vmnet.core.topology import Guest, Inventory
+from pytest_vmnet.errors import VmnetError
+from pytest_vmnet.options import Settings
+from pytest_vmnet.plugin_state import State
+from pytest_vmnet.probes.sweep import describe
+from pytest_vmnet.report.markdown import write_markdown
+from pytest_vmnet.report.schema import write_json
+from pytest_vmnet.session import Gate
+
+
+def start(config: pytest.Config, settings: Settings) -> State:
+    """Discover the site, or take over what xdist's controller discovered.
+
+    Raises:
+        pytest.UsageError: It cannot be looked at; the JSON report says so as well.
+    """
+    gate = None
+    try:
+        gate = Gate(settings, progress=_progress(config))
+        handed = getattr(config, "workerinput", None)
+        if handed is not None:
+            # Both come from the controller of this very run, over xdist's own channel.
+            gate.inventory = pickle.loads(bytes.fromhex(handed["vmnet_inventory"]))  # noqa: S301
+            return State(settings, gate, gate.inventory, handover=Path(handed["vmnet_handover"]))
+        return State(settings, gate, gate.discover(ask_guests=not config.option.collectonly))
+    except VmnetError as error:
+        _report_failure(settings, gate, error)
+        raise pytest.UsageError(str(error)) from error
+
+
+def _report_failure(settings: Settings, gate: Gate | None, error: Exception) -> None:
+    if settings["vmnet_json"] is None:
+        return
+    write_json(settings["vmnet_json"], (gate or _Blind(settings)).frame(error=str(error)))
+
+
+class _Blind(Gate):
+    """A gate that has no connection; it can only say so."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = _CLOCK
+        self.run_id = "0" * 16
+        self._started_at = self.clock.now()
+        self._begun = self.clock.monotonic()
+        self.inventory = None
+        self.notes = []
+        self._versions = {}
+
+
+def _progress(config: pytest.Config) -> Any:  # noqa: ANN401 - a function from str to None
+    def say(line: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and config.option.verbose >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(f"vmnet: {line}")
+
+    return say
+
+
+def parameters(state: State, wanted: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (id, values) of every row for the wanted fixtures, in a stable order.
+
+    ``vm`` and ``peer`` give ``vm-1:vm-2``; ``node`` and ``bridge`` follow ``vm`` where the test
+    asks for both.
+    """
+    site = state.inventory
+    peers = state.settings["vmnet_peers"]
+    rows = []
+    for guest in site.guests if {"vm", "peer"} & set(wanted) else ():
+        partners = peers_of(guest, site, peers) if "peer" in wanted else (guest,)
+        for partner in partners:
+            row = {"vm": guest.ident, "peer": partner.ident, **_place(guest)}
+            name = f"{guest.ident}:{partner.ident}" if "peer" in wanted else guest.ident
+            rows.append((name, tuple(row[fixture] for fixture in wanted)))
+    if {"vm", "peer"} & set(wanted):
+        return rows
+    if "bridge" in wanted:
+        places = sorted({tuple(_place(guest).items()) for guest in site.guests})
+        return [
+            (dict(place)["bridge"], tuple(dict(place)[fixture] for fixture in wanted))
+            for place in places
+        ]
+    return [(node.name, (node.name,)) for node in site.nodes]
+
+
+def _place(guest: Guest) -> dict[str, str]:
+    return {"node": guest.node, "bridge": f"{guest.nic.bridge}@{guest.node}"}
+
+
+def tested_items(items: Iterable[pytest.Item]) -> set[str]:
+    """Return the ids of the guests that the items are about."""
+    specs = (getattr(item, "callspec", None) for item in items)
+    return {spec.params["vm"] for spec in specs if spec and spec.params.get("vm")}
+
+
+def tested_ids(ids: Iterable[str], inventory: Inventory) -> set[str]:
+    """Return the ids of the guests that xdist's test ids are about."""
+    known = {guest.ident for guest in inventory.guests}
+    found: set[str] = set()
+    for nodeid in ids:
+        inside = nodeid.partition("[")[2].removesuffix("]")
+        exact = inside.partition(":")[0]
+        if exact in known:
+            found.add(exact)
+            continue
+        found |= {
+            ident
+            for ident, edge in product(known, ("-", ":"))
+            if re.search(rf"(^|-){re.escape(ident)}($|{edge})", inside)
+        }
+    return found
+
+
+def sweep(config: pytest.Config, state: State, tested: set[str]) -> None:
+    """Run the gate for those guests, or print what it would do.
+
+    Raises:
+        pytest.UsageError: The run could not look.
+    """
+    if config.option.collectonly:
+        return
+    try:
+        if state.settings["vmnet_dry_run"]:
+            _dry_run(config, state, tested)
+        state.sweep(tested)
+    except VmnetError as error:
+        _report_failure(state.settings, state.gate, error)
+        raise pytest.UsageError(str(error)) from error
+
+
+def _dry_run(config: pytest.Config, state: State, tested: set[str]) -> None:
+    flows = state.gate.plan(tested)
+    for line in describe(flows):
+        config.get_terminal_writer().line(line)
+    pytest.exit(f"dry run: {len(flows)} flows, nothing was sent", returncode=0)
+
+
+def write_reports(state: State, *, interrupted: bool) -> None:
+    """Write JSON and Markdown; a run that was interrupted before its end says so in them."""
+    run = state.outcome
+    if run is None:
+        if not interrupted:
+            return
+        run = state.gate.frame(error="interrupted before the guests were judged")
+    try:
+        if state.settings["vmnet_json"] is not None:
+            write_json(state.settings["vmnet_json"], run)
+        if state.settings["vmnet_markdown"] is not None:
+            write_markdown(state.settings["vmnet_markdown"], run)
+    except VmnetError as error:
+        raise pytest.UsageError(str(error)) from error

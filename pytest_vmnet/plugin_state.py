@@ -1,0 +1,80 @@
+"""What the plugin keeps between hooks, under one typed key of pytest's stash."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_vmnet.core.outcome import RunOutcome
+    from pytest_vmnet.core.topology import Inventory
+    from pytest_vmnet.options import Settings
+    from pytest_vmnet.session import Gate
+    from pytest_vmnet.verify import Ledger
+
+
+@dataclass
+class State:
+    """The gate of one pytest process.
+
+    Attributes:
+        settings: Resolved settings.
+        gate: The gate run; a worker of xdist has one that never probes.
+        inventory: The site.
+        outcome: The outcome, once there is one.
+        handover: File by which xdist's controller hands the outcome to its workers, or None.
+    """
+
+    settings: Settings
+    gate: Gate
+    inventory: Inventory
+    outcome: RunOutcome | None = None
+    handover: Path | None = None
+    swept: bool = field(default=False)
+
+    def ledger(self) -> Ledger:
+        """Return the facts; in a worker they are read once from the controller's file."""
+        from pytest_vmnet.verify import Ledger  # noqa: PLC0415 - keeps an idle run quick
+
+        if self.outcome is None and self.handover is not None:
+            # The file is the controller's own, in a folder that only this user can read.
+            self.outcome = pickle.loads(self.handover.read_bytes())  # noqa: S301
+        if self.outcome is None:
+            pytest.skip("nothing was probed")
+        return Ledger(self.outcome)
+
+    def sweep(self, tested: Collection[str]) -> None:
+        """Run the gate once for the guests that tests were collected for."""
+        if self.swept or not tested:
+            return
+        self.swept = True
+        self.outcome = self.gate.run(sorted(tested))
+        if self.handover is not None:
+            self.handover.write_bytes(pickle.dumps(self.outcome))
+
+    def worker_input(self) -> dict[str, Any]:
+        """Return what a worker of xdist needs: the site and where the outcome will be."""
+        if self.handover is None:
+            folder = Path(tempfile.mkdtemp(prefix="vmnet-"))
+            self.handover = folder / "outcome"
+        return {
+            "vmnet_inventory": pickle.dumps(self.inventory).hex(),
+            "vmnet_handover": str(self.handover),
+        }
+
+    def close(self) -> None:
+        """Remove the hand-over file."""
+        if self.handover is not None:
+            self.handover.unlink(missing_ok=True)
+            self.handover.parent.rmdir()
+            self.handover = None
+
+
+STATE: pytest.StashKey[State] = pytest.StashKey()
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()

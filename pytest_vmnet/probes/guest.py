@@ -1,0 +1,163 @@
+"""Probe from inside a guest: one command, whatever the number of its flows and peers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from pytest_vmnet.backends.proxmox import Proxmox
+from pytest_vmnet.core.facts import Capture, FlowSpec, HostFacts, PingResult
+from pytest_vmnet.core.parse.iproute import parse_neighbours
+from pytest_vmnet.core.parse.nft import parse_ruleset
+from pytest_vmnet.core.parse.pcap import parse_capture
+from pytest_vmnet.core.parse.ping import parse_ping
+from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.errors import BackendError, ParseError, ProbeError
+from pytest_vmnet.probes import script
+
+_MAX_PACKETS = 200_000
+
+_NIC = """\
+ifname=
+for f in /sys/class/net/*/address; do
+  [ "$(cat "$f")" = {mac} ] || continue
+  ifname=${{f%/address}}; ifname=${{ifname##*/}}; break
+done
+printf %s "$ifname" >ifname
+"""
+
+_CAPTURE = """\
+if [ -n "$ifname" ] && command -v tcpdump >/dev/null; then
+  {tcpdump} >/dev/null 2>capture.err & capture=$!
+  listening capture.err $capture || echo failed >capture.failed
+else
+  echo absent >capture.failed; capture=
+fi
+"""
+
+_ASK = """\
+ip -j -4 neigh show dev "$ifname" >neigh 2>&1
+(nft -a list ruleset || iptables-save) >rules 2>rules.err || rm -f rules
+for f in ping.*; do emit "$f" "$f"; done
+for f in ifname neigh rules capture.failed; do emit "$f" "$f"; done
+"""
+
+_END_CAPTURE = """\
+if [ -n "$capture" ]; then
+  sleep 0.3
+  kill -INT $capture 2>/dev/null; wait $capture
+  pack capture; emit capture capture.b64; emit capture.err capture.err
+fi
+"""
+
+
+def guest_script(
+    flows: Sequence[FlowSpec], *, mark: str, token: str, mac: str, hold_s: float = 0
+) -> str:
+    """Return the script that sends a guest's flows and says what the guest saw.
+
+    Args:
+        flows: The guest's flows; may be empty, then it only captures and answers.
+        mark: The run's mark.
+        token: Token of the output's frames.
+        mac: MAC of the NIC under test.
+        hold_s: Keep capturing for at least this long, in seconds: others probe this guest.
+    """
+    limit = script.time_limit_s(flows) + int(hold_s)
+    expression = script.probe_filter(mark).replace("arp or ", "", 1)
+    tcpdump = script.tcpdump_argv("IFNAME", expression, limit, _MAX_PACKETS)
+    return (
+        script.preamble(token)
+        + 'd=$(mktemp -d) || exit 70\ncd "$d" || exit 70\n'
+        + "trap 'rm -rf \"$d\"' EXIT\ntrap 'exit 71' HUP INT TERM\n"
+        + _NIC.format(mac=shlex.quote(mac))
+        + _CAPTURE.format(tcpdump=shlex.join(tcpdump).replace("IFNAME", '"$ifname"', 1))
+        + f"sleep {hold_s:g} & pings0=$!\n"
+        + script.start_pings(flows, mark)
+        + "wait $pings $pings0\n"
+        + _END_CAPTURE
+        + _ASK
+    )
+
+
+def probe_guest(
+    proxmox: Proxmox,
+    guest: Guest,
+    flows: Sequence[FlowSpec],
+    *,
+    mark: str,
+    token: str,
+    hold_s: float,
+) -> HostFacts:
+    """Run a guest's probes through its agent. What goes wrong is in ``problem``."""
+    body = guest_script(flows, mark=mark, token=token, mac=guest.nic.mac, hold_s=hold_s)
+    try:
+        done = proxmox.agent_exec(
+            guest.node,
+            guest.vmid,
+            ["/bin/sh", "-s"],
+            stdin=body.encode(),
+            expect_s=max(script.duration_s(flows), hold_s),
+            timeout_s=script.time_limit_s(flows) + hold_s + 30,
+        )
+        found = script.sections(done.stdout, token, f"{guest.ident}, probe output")
+        return guest_facts(guest, flows, found, mark)
+    except (BackendError, ProbeError) as problem:
+        return HostFacts(host=guest.ident, problem=f"{guest.ident} could not be asked: {problem}")
+
+
+def guest_facts(
+    guest: Guest, flows: Sequence[FlowSpec], found: Mapping[str, bytes], mark: str
+) -> HostFacts:
+    """Turn the sections of a guest's output into facts.
+
+    Raises:
+        ParseError: The neighbour table or a capture is damaged.
+    """
+    ifname = script.text(found, "ifname") or None
+    rules = script.text(found, "rules") if "rules" in found else None
+    return HostFacts(
+        host=guest.ident,
+        pings=read_pings(flows, found, guest.ident),
+        neighbours=parse_neighbours(script.text(found, "neigh"), f"{guest.ident}, ip neigh"),
+        rules=parse_ruleset(rules) if rules is not None else None,
+        capture=_capture(guest, found, mark, ifname) if ifname else None,
+        ifname=ifname,
+    )
+
+
+def read_pings(
+    flows: Sequence[FlowSpec], found: Mapping[str, bytes], host: str
+) -> dict[int, PingResult]:
+    """Return what each flow's ping said; a flow whose ping said nothing useful is left out."""
+    pings = {}
+    for flow in flows:
+        try:
+            source = f"{host}, flow to {flow.target}"
+            pings[flow.number] = parse_ping(script.text(found, f"ping.{flow.number}"), source)
+        except ParseError:
+            continue
+    return pings
+
+
+def _capture(guest: Guest, found: Mapping[str, bytes], mark: str, ifname: str) -> Capture | None:
+    if "capture" not in found or "capture.failed" in found:
+        return None
+    source = f"{guest.ident}, capture"
+    data = script.unpack(found["capture"], source)
+    packets = parse_capture(data, source, mark.encode(), own_mac=guest.nic.mac)
+    doubts = {}
+    if problem := capture_problem(script.text(found, "capture.err")):
+        doubts[ifname] = problem
+    return Capture(host=guest.ident, points={0: ifname}, packets=packets, doubts=doubts)
+
+
+def capture_problem(stderr: str) -> str | None:
+    """Return why a capture cannot be trusted by tcpdump's own words, or None."""
+    for line in stderr.splitlines():
+        number, _, rest = line.strip().partition(" ")
+        if "dropped by" in rest and number.isdigit() and int(number):
+            return f"tcpdump says: {line.strip()}"
+    if "packets captured" not in stderr and "packet captured" not in stderr:
+        return f"tcpdump did not end by itself: {stderr.strip()[-200:] or 'it said nothing'}"
+    return None

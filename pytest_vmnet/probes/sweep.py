@@ -1,0 +1,157 @@
+"""All probes of all selected guests at once, and the facts that come of it."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import string
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from pytest_vmnet.backends.clock import Clock
+from pytest_vmnet.backends.hosts import Shell
+from pytest_vmnet.backends.proxmox import Proxmox
+from pytest_vmnet.core.facts import GATE, FlowSpec, HostFacts, Sweep
+from pytest_vmnet.core.parse.iproute import parse_neighbours
+from pytest_vmnet.core.plan import capture_points
+from pytest_vmnet.core.topology import Guest, Inventory
+from pytest_vmnet.errors import BackendError, ProbeError, VmnetError
+from pytest_vmnet.probes import script
+from pytest_vmnet.probes.guest import probe_guest, read_pings
+from pytest_vmnet.probes.node import watches
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+def new_mark() -> str:
+    """Return an unguessable mark for a sweep's probes: 12 ASCII characters, 62 bits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(12))
+
+
+def local_script(flows: Sequence[FlowSpec], *, mark: str, token: str) -> str:
+    """Return the script of the gate's own host: its flows and its neighbour table."""
+    return (
+        script.preamble(token)
+        + 'd=$(mktemp -d) || exit 70\ncd "$d" || exit 70\ntrap \'rm -rf "$d"\' EXIT\n'
+        + script.start_pings(flows, mark)
+        + "wait $pings\nip -j -4 neigh >neigh 2>&1\n"
+        + 'for f in ping.* neigh; do emit "$f" "$f"; done\n'
+    )
+
+
+def probe_local(
+    shell: Shell, flows: Sequence[FlowSpec], *, mark: str, token: str
+) -> HostFacts:
+    """Send the gate's own flows. What goes wrong is in ``problem``."""
+    try:
+        done = shell.run(local_script(flows, mark=mark, token=token))
+        found = script.sections(done.stdout, token, "the gate's own probes")
+        neighbours = parse_neighbours(script.text(found, "neigh"), "the gate's ip neigh")
+        return HostFacts(host=GATE, pings=read_pings(flows, found, GATE), neighbours=neighbours)
+    except (BackendError, ProbeError) as problem:
+        return HostFacts(host=GATE, problem=f"the gate's own probes did not run: {problem}")
+
+
+def run_sweep(
+    inventory: Inventory,
+    flows: Sequence[FlowSpec],
+    *,
+    proxmox: Proxmox,
+    shells: Mapping[str, Shell],
+    local: Shell,
+    clock: Clock,
+    progress: Callable[[str], None],
+) -> Sweep:
+    """Send all flows at once while the nodes' ports are watched.
+
+    Args:
+        inventory: The site.
+        flows: What to send.
+        proxmox: The API, for the guests' agents.
+        shells: A shell for each node that has one; others are not watched.
+        local: The shell of the gate's own host.
+        clock: Time.
+        progress: Called with one line per step.
+
+    Returns:
+        The facts of every host that took part. Hosts that could not be asked say so.
+    """
+    mark, token = new_mark(), new_mark()
+    started = clock.monotonic()
+    sources = {flow.source for flow in flows} | {flow.target for flow in flows}
+    guests = [guest for guest in inventory.guests if guest.ident in sources]
+    points = {n: p for n, p in capture_points(flows, inventory).items() if n in shells}
+    limit_s = script.time_limit_s(flows) + 30
+    plan = watches(points, flows, mark=mark, token=token, limit_s=limit_s)
+    facts: dict[str, HostFacts] = {}
+    with ThreadPoolExecutor(max_workers=len(guests) + len(plan) + 2) as pool:
+        starting = {watch: pool.submit(watch.start, shells[watch.node]) for watch in plan}
+        running = []
+        try:
+            for watch, begun in starting.items():
+                if problem := _problem(begun):
+                    facts[watch.node] = HostFacts(host=watch.node, problem=problem)
+                else:
+                    running.append(watch)
+            shown = script.duration_s(flows)
+            progress(f"probing: {len(flows)} flows, {len(guests)} guests, {shown:.0f} s")
+            asked = _start_probes(pool, guests, flows, proxmox, local, mark=mark, token=token)
+            for probe in asked:
+                result = probe.result()
+                facts[result.host] = result
+        finally:
+            fetched = [pool.submit(watch.fetch, shells[watch.node]) for watch in running]
+            for fetch in fetched:
+                result = fetch.result()
+                facts[result.host] = result
+    return Sweep(flows=tuple(flows), hosts=facts, duration_s=clock.monotonic() - started)
+
+
+def _start_probes(
+    pool: ThreadPoolExecutor,
+    guests: Sequence[Guest],
+    flows: Sequence[FlowSpec],
+    proxmox: Proxmox,
+    local: Shell,
+    *,
+    mark: str,
+    token: str,
+) -> list[Future[HostFacts]]:
+    hold_s = script.duration_s(flows)
+    asked = [
+        pool.submit(
+            probe_guest,
+            proxmox,
+            guest,
+            [flow for flow in flows if flow.source == guest.ident],
+            mark=mark,
+            token=token,
+            hold_s=hold_s,
+        )
+        for guest in guests
+        if guest.agent
+    ]
+    own = [flow for flow in flows if flow.source == GATE]
+    if own:
+        asked.append(pool.submit(probe_local, local, own, mark=mark, token=token))
+    return asked
+
+
+def _problem(begun: Future[None]) -> str | None:
+    error = begun.exception()
+    if error is None:
+        return None
+    if isinstance(error, VmnetError):
+        return str(error)
+    raise error
+
+
+def describe(flows: Sequence[FlowSpec]) -> list[str]:
+    """Return every probe command of a plan with its packet rate and duration."""
+    mark = "x" * 12
+    return [
+        f"{flow.source} -> {flow.target} ({flow.kind}): "
+        f"{shlex.join(script.ping_argv(flow, mark))}"
+        f"  # {1 / flow.interval_s:.0f} packets/s for {flow.count * flow.interval_s:.0f} s"
+        for flow in flows
+    ]

@@ -1,0 +1,103 @@
+"""What tests say about facts: each function is an assertion without I/O.
+
+A broken network raises `AssertionError` with a message for the reader of a CI log; what could
+not be proven raises `InconclusiveError`, which the plugin turns into a test error.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
+from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.words import FlowKind, Verdict
+from pytest_vmnet.errors import ProbeError
+from pytest_vmnet.report.failure import flow_message, guest_message, neighbour_message
+
+
+class InconclusiveError(ProbeError):
+    """A test could not be decided either way."""
+
+
+class Ledger:
+    """The run's outcome as tests see it: facts after the decision, and no I/O.
+
+    Attributes:
+        run: The whole outcome.
+    """
+
+    def __init__(self, run: RunOutcome) -> None:
+        self.run = run
+
+    def outcome(self, guest: Guest) -> GuestOutcome:
+        """Return what the run says of a guest."""
+        return self.run.guest(guest.ident)
+
+    def flow(self, guest: Guest, kind: FlowKind, target: Guest | None = None) -> Flow:
+        """Return a flow of a guest; the test is skipped, with the reason, if there is none."""
+        for flow in self.outcome(guest).flows:
+            if flow.kind is kind and (target is None or flow.target == target.ident):
+                return flow
+        wanted = f"{kind} flow" + (f" to {target.ident}" if target else "")
+        told = f": {'; '.join(self.run.notes)}" if self.run.notes else ""
+        pytest.skip(f"{guest.ident} has no {wanted}{told}")
+
+    def assert_healthy(self, guest: Guest) -> None:
+        """Assert that the guest's verdict is healthy."""
+        outcome = self.outcome(guest)
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            raise InconclusiveError(guest_message(outcome))
+        assert outcome.verdict is Verdict.HEALTHY, guest_message(outcome)
+
+    def assert_clean(self, guest: Guest, kind: FlowKind, target: Guest | None = None) -> None:
+        """Assert that a flow's loss is proven to be at most the threshold.
+
+        A flow between guests fails only the test of the guest that it counts against; for the
+        other end the test is skipped with that reason.
+        """
+        flow = self.flow(guest, kind, target)
+        outcome = self.outcome(guest)
+        if flow.verdict is Verdict.HEALTHY:
+            return
+        against = flow.counted_against
+        if against not in {None, guest.ident}:
+            pytest.skip(f"the packets die at {against}'s own port: it counts against {against}")
+        if flow.verdict is Verdict.INCONCLUSIVE:
+            raise InconclusiveError(flow_message(flow, outcome))
+        raise AssertionError(flow_message(flow, outcome))
+
+    def assert_neighbour(self, guest: Guest, peer: Guest) -> None:
+        """Assert that the guest's neighbour table has the peer's own MAC, and not as failed."""
+        outcome = self.outcome(guest)
+        check = next((c for c in outcome.neighbours if c.target == peer.ident), None)
+        if check is None:
+            if outcome.verdict is Verdict.INCONCLUSIVE:
+                raise InconclusiveError(guest_message(outcome))
+            pytest.skip(f"{peer.ident} is not on {guest.ident}'s own subnet: there is no ARP")
+        if check.broken and check.counted_against != guest.ident:
+            pytest.skip(f"it counts against {check.counted_against}")
+        assert not check.broken, neighbour_message(check, outcome)
+
+    def assert_tap_sees_replies(self, guest: Guest) -> None:
+        """Assert that every reply that the guest got was seen on its tap, and none died before.
+
+        Loss is judged elsewhere; here the tap is the point: it has to see, from a capture that
+        is proven alive, at least the threshold's share of the replies.
+        """
+        flow = self.flow(guest, FlowKind.GATEWAY)
+        outcome = self.outcome(guest)
+        cell = next((c for c in flow.points if c.point == guest.tap), None)
+        if cell is None or cell.replies is None:
+            why = cell.doubt if cell else "it is not among the flow's capture points"
+            raise InconclusiveError(f"{guest.ident}: {guest.tap} cannot be judged: {why}")
+        if cell.replies < flow.received:
+            raise InconclusiveError(
+                f"{guest.ident}: {guest.tap} saw {cell.replies} replies and the guest got "
+                f"{flow.received}: the capture missed some"
+            )
+        missing = flow.transmitted - cell.replies
+        if missing > flow.transmitted * flow.max_loss and flow.verdict is Verdict.UNHEALTHY:
+            raise AssertionError(
+                f"{guest.tap} saw {cell.replies} replies to {flow.transmitted} requests\n"
+                + flow_message(flow, outcome)
+            )

@@ -1,0 +1,80 @@
+variable "node" {
+  description = "Node that the guests live on."
+  type        = string
+  default     = "pve1"
+}
+
+variable "template_vmid" {
+  description = "VMID of the template that the guests are cloned from."
+  type        = number
+  default     = 9000
+}
+
+variable "datastore" {
+  description = "Storage of the guests' disks and cloud-init drives."
+  type        = string
+  default     = "local-lvm"
+}
+
+variable "bridge" {
+  description = "Bridge that the guests' first NIC is on."
+  type        = string
+  default     = "vmbr0"
+}
+
+variable "guests" {
+  description = "The guests: name => VMID and IPv4 address."
+  type = map(object({
+    vmid    = number
+    address = string
+  }))
+  default = {
+    "vm-1" = { vmid = 111, address = "192.0.2.11" }
+    "vm-2" = { vmid = 112, address = "192.0.2.12" }
+    "vm-3" = { vmid = 113, address = "192.0.2.13" }
+    "vm-4" = { vmid = 114, address = "192.0.2.14" }
+    "vm-5" = { vmid = 115, address = "192.0.2.15" }
+  }
+}
+
+variable "prefix_length" {
+  description = "Prefix length of the guests' network."
+  type        = number
+  default     = 24
+}
+
+variable "gateway" {
+  description = "The guests' default gateway."
+  type        = string
+  default     = "192.0.2.1"
+}
+
+variable "memory" {
+  description = "Memory of each guest in MiB."
+  type        = number
+  default     = 192
+}
+
+variable "user" {
+  description = "User that cloud-init creates."
+  type        = string
+  default     = "ubuntu"
+}
+
+variable "ssh_keys" {
+  description = "Public keys of that user."
+  type        = list(string)
+  default     = []
+}
+
+variable "pin_macs" {
+  description = "MAC addresses to keep over a rebuild: name => MAC. A guest without one gets a new MAC each time."
+  type        = map(string)
+  default     = {}
+}
+
+variable "disk_size" {
+  description = "Size of the guests' disk: the template's, or more."
+  type        = string
+  default     = "2G"
+}

@@ -1,0 +1,1 @@
+"""The acceptance suite that ships with the plugin: short tests on facts, without I/O."""

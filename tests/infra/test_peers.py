@@ -1,0 +1,15 @@
+"""Each pair of guests on one segment."""
+
+from __future__ import annotations
+
+from pytest_vmnet.core.words import FlowKind
+
+
+def test_arp(ledger, vm, peer):
+    """The guest's neighbour table holds the peer's own MAC, reachable."""
+    ledger.assert_neighbour(vm, peer)
+
+
+def test_peer_loss(ledger, vm, peer):
+    """Loss between the two is proven to be at most the threshold."""
+    ledger.assert_clean(vm, FlowKind.PEER, peer)
