@@ -141,7 +141,9 @@ def shells(settings: Settings, inventory: Inventory) -> tuple[dict[str, Shell], 
             found[node.name] = SshShell(node.name, target)
         else:
             why = "--proxmox-ssh none" if "none" in given else "its address is not known"
-            notes.append(f"{node.name}: no shell ({why}): nothing is located, nobody is acted upon")
+            notes.append(
+                f"{node.name}: no shell ({why}): nothing is located, nobody is acted upon"
+            )
     return found, notes
 
 

@@ -445,7 +445,10 @@ def resolve(
 
 
 def _settle(
-    option: Option, given: Mapping[str, Any], environment: Mapping[str, str], ini: Mapping[str, str]
+    option: Option,
+    given: Mapping[str, Any],
+    environment: Mapping[str, str],
+    ini: Mapping[str, str],
 ) -> tuple[Any, str]:
     direct = given.get(option.dest)
     if direct not in {None, False} if not isinstance(direct, list) else direct:

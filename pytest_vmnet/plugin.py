@@ -49,12 +49,19 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """With ``--vmnet-lab``, run the same command line on the lab's workstation instead."""
     if not config.option.vmnet_lab or config.option.help or config.option.version:
         return None
-    from pytest_vmnet.lab.errand import run_in_lab  # noqa: PLC0415 - needs the lab extra
+    from pytest_vmnet.lab import spec, up, wire  # noqa: PLC0415 - only for the lab
 
+    argv = [arg for arg in config.invocation_params.args if arg != "--vmnet-lab"]
+    if not config.option.proxmox_node:
+        argv += ["--proxmox-node", spec.NODE]
     try:
-        return run_in_lab([arg for arg in config.invocation_params.args if arg != "--vmnet-lab"])
+        return up.run_in_lab(wire.lab_name(), [sys.executable, "-m", "pytest", *argv], _lab_says)
     except VmnetError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _lab_says(line: str) -> None:
+    sys.stderr.write(f"lab: {line}\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -239,7 +246,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from pytest_vmnet import plugin_run  # noqa: PLC0415 - the gate is on
 
-    plugin_run.write_reports(state, interrupted=int(session.exitstatus) == 2)  # noqa: PLR2004
+    plugin_run.write_reports(state, interrupted=int(session.exitstatus) == 2)
     healed = state.outcome is not None and any(g.healed for g in state.outcome.guests)
     if state.settings["vmnet_strict"] and healed and session.exitstatus == 0:
         session.exitstatus = _HEALED

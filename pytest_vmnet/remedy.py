@@ -72,7 +72,8 @@ class Remedy:
         """Return the outcomes with decisions, attempts and final verdicts; one guest at a time."""
         settled = list(outcomes)
         own = _own_identity() if self._mode is not Mode.NEVER else (frozenset(), None)
-        for index, outcome in enumerate(settled):
+        for index in range(len(settled)):
+            outcome = settled[index]  # as it is now: an act renews every guest's flows
             journal, history, trouble = self._history(outcome)
             subject = self._subject(outcome, settled, own, trouble)
             policy = self._policy(journal)

@@ -126,10 +126,11 @@ class Gate:
     @property
     def pace(self) -> Pace:
         """How many probes, how fast."""
-        count = self.settings["vmnet_count"] or stats.probes_needed(
+        needed = stats.probes_needed(
             self.settings["vmnet_max_loss"], self.settings["vmnet_confidence"]
         )
-        return Pace(count=max(count, 1), interval_s=self.settings["vmnet_interval"])
+        count = self.settings["vmnet_count"] or -(-needed // 10) * 10
+        return Pace(count=count, interval_s=self.settings["vmnet_interval"])
 
     @property
     def threshold(self) -> Threshold:
@@ -269,9 +270,7 @@ class Gate:
 def versions() -> dict[str, str]:
     """Return the versions of what the gate itself is made of."""
     names = ("pytest-vmnet", "pytest", "proxmoxer", "pytest-testinfra")
-    return {name: metadata.version(name) for name in names} | {
-        "python": platform.python_version()
-    }
+    return {name: metadata.version(name) for name in names} | {"python": platform.python_version()}
 
 
 def _address(settings: Settings, dest: str) -> IPv4Address | None:

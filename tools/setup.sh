@@ -16,7 +16,6 @@ PACKAGES=(
 	ca-certificates   # pip and Go
 	e2fsprogs         # the guests' disk
 	ethtool           # probes on the node
-	genisoimage       # the guests' seeds
 	iproute2          # namespaces, bridges, taps
 	iputils-arping    # duplicate addresses
 	iputils-ping      # probes
@@ -24,13 +23,13 @@ PACKAGES=(
 	nftables          # faults, and the node's firewall
 	openssh-client    # the gate's way to the node
 	openssh-server    # the node's side of it
-	procps
-	python3
+	procps            # what the probes look at on the node
+	python3           # 3.11 or 3.13
 	python3-venv
 	qemu-system-x86   # the guests
-	qemu-utils
+	qemu-utils        # their disks
 	tcpdump           # captures
-	util-linux
+	util-linux        # unshare, nsenter, setpriv
 )
 [ "$(id -u)" = 0 ] || PACKAGES+=(uidmap) # mmdebstrap without root
 

@@ -86,7 +86,9 @@ class Proxmox:
         timeout_s: Limit for one call, in seconds.
     """
 
-    def __init__(self, endpoint: Endpoint, *, clock: Clock = SYSTEM, timeout_s: float = 30) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, clock: Clock = SYSTEM, timeout_s: float = 30
+    ) -> None:
         for name in ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self.endpoint = endpoint
@@ -162,9 +164,7 @@ class Proxmox:
 
     def _slot(self, node: str) -> threading.Semaphore:
         with self._slots_lock:
-            return self._agent_slots.setdefault(
-                node, threading.Semaphore(_AGENT_CALLS_IN_FLIGHT)
-            )
+            return self._agent_slots.setdefault(node, threading.Semaphore(_AGENT_CALLS_IN_FLIGHT))
 
     def agent(self, node: str, vmid: int, verb: str, **params: Any) -> Any:
         """Call ``agent/VERB`` of a guest; at most two such calls per node are in flight."""

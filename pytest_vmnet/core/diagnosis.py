@@ -131,9 +131,7 @@ def _backend(case: Case) -> list[RuledOut]:
     death = case.death
     if death is None:
         return []
-    inside = [
-        p for p in (death.last_seen, death.next_point) if p and p.startswith("guest:")
-    ]
+    inside = [p for p in (death.last_seen, death.next_point) if p and p.startswith("guest:")]
     if inside and case.guest.tap in {death.last_seen, death.next_point}:
         return []
     if death.last_seen is None:
@@ -145,4 +143,3 @@ def _backend(case: Case) -> list[RuledOut]:
             f"loses is seen on {case.guest.tap} first",
         )
     ]
-

@@ -377,9 +377,7 @@ def _verdict(
             f"its neighbour entry for {first.target} is {first.state or 'missing'}"
             f" with {first.lladdr or 'no MAC'}, expected {first.expected or 'any MAC'}"
         )
-    problem = next(
-        (s.hosts[guest.ident].problem for s in sweeps if guest.ident in s.hosts), None
-    )
+    problem = next((s.hosts[guest.ident].problem for s in sweeps if guest.ident in s.hosts), None)
     if problem or not guest.agent:
         return Verdict.INCONCLUSIVE, problem or (
             "no guest agent is configured, so nobody could look from inside of it"

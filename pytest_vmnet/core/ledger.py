@@ -83,9 +83,7 @@ class FlowLedger:
         width = len(self.path.waypoints)
         journey = [(0, i) for i in range(width)] + [(1, i) for i in reversed(range(width))]
         known = [step for step in journey if self.doubts[step[1]] is None]
-        last = max(
-            (k for k, (leg, i) in enumerate(known) if self.seen[leg, i, seq]), default=None
-        )
+        last = max((k for k, (leg, i) in enumerate(known) if self.seen[leg, i, seq]), default=None)
         names = [waypoint.point for waypoint in self.path.waypoints]
         if last is None:
             missed = names[known[0][1]] if known else self.path.end

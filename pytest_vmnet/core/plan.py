@@ -231,9 +231,7 @@ def _uplink(inventory: Inventory, node: str, bridge: str | None, *, out: bool) -
     return []
 
 
-def capture_points(
-    flows: Sequence[FlowSpec], inventory: Inventory
-) -> dict[str, tuple[str, ...]]:
+def capture_points(flows: Sequence[FlowSpec], inventory: Inventory) -> dict[str, tuple[str, ...]]:
     """Return the interfaces that have to be captured, by node: the paths' ports, no others."""
     nodes = {node.name for node in inventory.nodes}
     wanted: dict[str, set[str]] = {}

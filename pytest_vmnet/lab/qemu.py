@@ -205,7 +205,7 @@ class QemuProcess:
             await asyncio.wait_for(self._process.wait(), timeout_s)
         except TimeoutError:
             return False
-        if len(self._tasks) > 2:  # noqa: PLR2004 - the third one watches, and cleans up
+        if len(self._tasks) > 2:
             await asyncio.wait([self._tasks[2]], timeout=5)
         return True
 

@@ -46,9 +46,7 @@ setsid timeout {limit} bridge -t monitor fdb >fdb 2>&1 </dev/null & echo $! >fdb
 echo ready
 """
 
-_CANARY = (
-    "ping -n -c 1 -W 1 -b -s 56 -I {canary} -p {pattern} 255.255.255.255 >/dev/null 2>&1"
-)
+_CANARY = "ping -n -c 1 -W 1 -b -s 56 -I {canary} -p {pattern} 255.255.255.255 >/dev/null 2>&1"
 
 _STOP = """\
 d=/run/vmnet-gate-{token}
@@ -135,9 +133,7 @@ class NodeWatch:
             tcpdump=quoted,
             limit=self.limit_s,
             canary_before=self._send_canary("B"),
-            pings=script.start_pings(self.flows, self.mark).replace(
-                "2>&1 &", "2>&1 </dev/null &"
-            ),
+            pings=script.start_pings(self.flows, self.mark).replace("2>&1 &", "2>&1 </dev/null &"),
         )
 
     def stop_script(self) -> str:
@@ -212,7 +208,7 @@ class NodeWatch:
         self, found: Mapping[str, bytes], data: bytes, points: Mapping[int, CapturePoint]
     ) -> dict[CapturePoint, str]:
         """Return the reason for every point whose "not seen" proves nothing."""
-        doubts = {name: "the interface did not exist" for name in self.points}
+        doubts = dict.fromkeys(self.points, "the interface did not exist")
         after = dict(_points(script.text(found, "points.after")))
         general = capture_problem(script.text(found, "capture.err"))
         for when, word in (("B", "before"), ("A", "after")):

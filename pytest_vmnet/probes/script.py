@@ -100,9 +100,7 @@ def start_pings(flows: Sequence[FlowSpec], mark: str) -> str:
 def probe_filter(mark: str) -> str:
     """Return the part of a capture filter that takes this run's probes, ARP and ICMP errors."""
     raw = mark.encode("ascii")
-    words = [
-        f"icmp[{24 + offset}:4] = 0x{raw[offset : offset + 4].hex()}" for offset in (0, 4, 8)
-    ]
+    words = [f"icmp[{24 + offset}:4] = 0x{raw[offset : offset + 4].hex()}" for offset in (0, 4, 8)]
     return f"arp or (icmp and ((icmp[0] = 3) or ({' and '.join(words)})))"
 
 

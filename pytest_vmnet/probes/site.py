@@ -219,11 +219,7 @@ def _select(
     if not patterns:
         return guests, skipped
     chosen = [guest for guest in guests if matches_any(patterns, guest)]
-    named = [
-        skip
-        for skip in skipped
-        if str(skip.vmid) in patterns or skip.name in patterns
-    ]
+    named = [skip for skip in skipped if str(skip.vmid) in patterns or skip.name in patterns]
     if not chosen and not named:
         there = ", ".join(f"{guest.name} ({guest.vmid})" for guest in guests) or "none"
         raise ConfigError(

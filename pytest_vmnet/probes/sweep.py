@@ -39,9 +39,7 @@ def local_script(flows: Sequence[FlowSpec], *, mark: str, token: str) -> str:
     )
 
 
-def probe_local(
-    shell: Shell, flows: Sequence[FlowSpec], *, mark: str, token: str
-) -> HostFacts:
+def probe_local(shell: Shell, flows: Sequence[FlowSpec], *, mark: str, token: str) -> HostFacts:
     """Send the gate's own flows. What goes wrong is in ``problem``."""
     try:
         done = shell.run(local_script(flows, mark=mark, token=token))

@@ -241,4 +241,3 @@ class Healer:
             return []
         known = set(act.upids)
         return sorted({str(row["upid"]) for row in rows or [] if "upid" in row} - known)
-

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CLI = (sys.executable, "-m", "pytest_vmnet.cli")
 
 
-def pytest_configure(config):
+def pytest_configure(config: Any) -> None:
     config.addinivalue_line("markers", "lab: needs root, and QEMU where guests are used")
 
 
@@ -34,11 +35,18 @@ class LabCommand:
     def env(self) -> dict[str, str]:
         return {**os.environ, "VMNET_LAB_NAME": self.name, "PYTHONPATH": str(REPOSITORY)}
 
-    def popen(self, *words: str, **options) -> subprocess.Popen[bytes]:
+    def popen(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         options = {"stdin": subprocess.DEVNULL, "env": self.env, **options}
         return subprocess.Popen([*CLI, "lab", *words], **options)
 
-    def run(self, *words: str, stdin: bytes = b"", timeout_s: float = 120, env=None, cwd=None):
+    def run(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        timeout_s: float = 120,
+        env: Any = None,
+        cwd: Any = None,
+    ) -> Any:
         return subprocess.run(
             [*CLI, "lab", *words],
             input=stdin,
@@ -49,14 +57,14 @@ class LabCommand:
             cwd=cwd,
         )
 
-    def exec(self, host: str, *argv: str, **options):
+    def exec(self, host: str, *argv: str, **options: Any) -> Any:
         return self.run("exec", host, "--", *argv, **options)
 
     def out(self, host: str, *argv: str) -> str:
         """Return what a command printed that must succeed."""
         done = self.exec(host, *argv)
         assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
+        return str(done.stdout.decode())
 
     def loss(self, host: str, address: str, *, count: int = 60) -> float:
         """Return the share of lost pings from *host* to *address*."""
@@ -66,11 +74,13 @@ class LabCommand:
         assert found, said
         return 1 - int(found[2]) / int(found[1])
 
-    def status(self):
+    def status(self) -> Any:
         return client.status(self.name)
 
     def address(self, guest: str) -> str:
-        return next(each["address"] for each in self.status()["guests"] if each["name"] == guest)
+        return str(
+            next(each["address"] for each in self.status()["guests"] if each["name"] == guest)
+        )
 
 
 def _require(*, guests: bool) -> None:
@@ -109,7 +119,7 @@ def bare_lab() -> Iterator[LabCommand]:
 
 
 @pytest.fixture
-def new_lab(request) -> Iterator[LabCommand]:
+def new_lab(request: Any) -> Iterator[LabCommand]:
     """A name for a lab that the test brings up itself; what is left of it is taken down."""
     _require(guests=False)
     name = f"test-{re.sub('[^a-z]', '-', request.node.name)[:20]}-{os.getpid()}"
@@ -126,6 +136,6 @@ def losses(lab: LabCommand, pairs: Sequence[tuple[str, str]]) -> list[float]:
 
 
 @pytest.fixture
-def measure(lab):
+def measure(lab: Any) -> Any:
     """Measure the losses of several pairs at once."""
     return lambda pairs: losses(lab, pairs)

@@ -40,7 +40,8 @@ def _agent(path: Path, reply: Reply) -> Iterator[Agent]:
                     arguments = message.get("arguments", {})
                     if message["execute"] == "guest-sync-delimited":
                         # What an earlier client did not read comes first.
-                        answer = b'{"return": "stale"}\n\xff' + _line(arguments["id"])
+                        stale = b'{"return": "stale"}\n\xff{"return": -1}\n\xff'
+                        answer = stale + _line(arguments["id"])
                     else:
                         answer = reply(message["execute"], arguments)
                     try:

@@ -51,6 +51,7 @@ def test_a_restarted_guest_is_the_same_vm() -> None:
     assert found.violations == ()
     assert found.sentences[0] == "SMBIOS UUID is still uuid-a"
     assert found.sentences[2] == "MAC is still bc:24:11:74:5a:6d"
+    assert not any(sentence.startswith("tasks") for sentence in found.sentences)
 
 
 def test_a_process_that_got_the_same_pid_again_is_another_one() -> None:

@@ -51,6 +51,9 @@ def test_tells_the_mac_before_it_is_too_late() -> None:
     assert mac_after(recorded("replace"), ADDRESS) is None
     assert mac_after(recorded("pinned"), ADDRESS) == (MAC,)
     assert mac_after(recorded("replace"), "no.such") is None
+    plan = recorded("pinned")
+    plan["resource_changes"].reverse()
+    assert mac_after(plan, ADDRESS) == (MAC,)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +188,13 @@ REFUSED = {
     "changes are no list": (top(resource_changes={"a": 1}), "does not understand"),
     "an entry without change": (bystander(change=None), "does not understand"),
     "sibling drifted": (drift(SIBLING, VM, {"cpu": 1}, {"cpu": 2}), "was changed outside"),
-    "sibling gone": (drift(SIBLING, VM, {"vm_id": 112}, None, "delete"), "outside of Terraform (d"),
+    "sibling gone": (drift(SIBLING, VM, {"vm_id": 112}, None, "delete"), "Terraform (delete)"),
     "it drifted": (drift(ADDRESS, VM, {"mtu": 1}, {"mtu": 2}), "Terraform: mtu"),
+    "replaced outside": (
+        drift(SIBLING, VM, {"ssh_host": 1}, {"ssh_host": 2}, "delete", "create"),
+        "Terraform (delete/create)",
+    ),
+    "no VM's address drifted": (drift("x.y", "x", {"ssh_host": 1}, {"ssh_host": 2}), "x.y was"),
     "other drift": (drift("x.y", "x", {"a": 1}, {"a": 2}), "x.y was changed outside"),
 }  # fmt: skip
 
@@ -211,6 +219,12 @@ ACCEPTED = {
     "a VMID that Proxmox picks": lambda plan: entry(plan)["change"]["after"].pop("vm_id"),
     "another guest's volume": before(disk=[
         {"interface": "scsi3", "size": 9, "path_in_datastore": "vm-500-disk-0"}]),
+    "an empty key of tomorrow": top(surprise=[]),
+    "a bystander with disks": bystander(change={"actions": ["no-op"], "before": {"disk": [
+        {"interface": "scsi0", "path_in_datastore": "vm-112-disk-0"}]}}),
+    "a second disk from an image": lambda plan: [
+        values(disk=[{"interface": "scsi1", "file_id": "local:iso/data.img"}])(plan)
+        for values in (before, after)],
     "a host's disk": before(disk=[{"interface": "scsi3", "path_in_datastore": "/dev/sdb"}]),
 }  # fmt: skip
 

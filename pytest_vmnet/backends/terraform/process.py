@@ -137,12 +137,12 @@ def _stop(child: subprocess.Popen[bytes], clock: Clock, grace: Grace) -> str:
         (signal.SIGKILL, _KILLED_S, "it ignored SIGTERM and was killed: its state may be stale"),
     )
     for number, patience_s, fate in steps:
-        if number is not signal.SIGKILL:
-            child.send_signal(number)  # to Terraform itself: it ends its providers
-        elif child.poll() is None:
-            os.killpg(child.pid, number)
-        deadline = clock.monotonic() + patience_s
         try:
+            if number is not signal.SIGKILL:
+                child.send_signal(number)  # to Terraform itself: it ends its providers
+            elif child.poll() is None:
+                os.killpg(child.pid, number)
+            deadline = clock.monotonic() + patience_s
             while clock.monotonic() < deadline:
                 if _is_over(child, _TICK_S):
                     return fate

@@ -70,7 +70,9 @@ def parse_nic(index: int, text: str) -> Nic:
 
 def parse_nics(config: Mapping[str, Any]) -> tuple[Nic, ...]:
     """Read every ``netN`` of a VM's configuration, by index."""
-    keys = sorted((key for key in config if re.fullmatch(r"net\d+", key)), key=lambda k: int(k[3:]))
+    keys = sorted(
+        (key for key in config if re.fullmatch(r"net\d+", key)), key=lambda k: int(k[3:])
+    )
     return tuple(parse_nic(int(key[3:]), str(config[key])) for key in keys)
 
 

@@ -55,9 +55,7 @@ class Case:
     def ledgers(self) -> list[FlowLedger]:
         """The ledgers of all flows that the guest itself started."""
         return [
-            ledger
-            for ledger in self.judgement.ledgers
-            if ledger.flow.source == self.guest.ident
+            ledger for ledger in self.judgement.ledgers if ledger.flow.source == self.guest.ident
         ]
 
     def facts(self, host: str) -> HostFacts | None:
@@ -108,7 +106,9 @@ class Case:
                 continue
             index = points.index(self.uplink)
             left += int(ledger.seen[0, index].sum())
-            back += min(int(ledger.seen[0, index].sum()), ledger.strays.get((index, Leg.REQUEST), 0))
+            back += min(
+                int(ledger.seen[0, index].sum()), ledger.strays.get((index, Leg.REQUEST), 0)
+            )
         return back, left
 
     def other_sources(self) -> dict[str, int]:
@@ -184,4 +184,3 @@ def seen_at(flow: Flow | None, point: str) -> tuple[int, int] | None:
         if cell.point == point and cell.requests is not None and cell.replies is not None:
             return cell.requests, cell.replies
     return None
-

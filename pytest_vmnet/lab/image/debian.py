@@ -55,7 +55,7 @@ def _one_line(text: str) -> Iterator[tuple[str, str, list[str], str | None]]:
             plain = before + after
             signed_by = dict(part.partition("=")[::2] for part in options.split()).get("signed-by")
         kind, *words = plain.split() or [""]
-        if kind == "deb" and len(words) >= 3:  # noqa: PLR2004 - URI, suite, components
+        if kind == "deb" and len(words) >= 3:  # URI, suite, components
             yield words[0], words[1], words[2:], signed_by
 
 

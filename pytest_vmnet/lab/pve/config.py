@@ -159,10 +159,11 @@ def _device(nic: Nic) -> tuple[object, ...]:
 
 
 def shown(config: Values) -> Values:
-    """Return a configuration as the API shows it: memory a string, passwords masked."""
+    """Return a configuration as the API shows it: passwords masked.
+
+    Numbers are numbers and ``memory`` is a string since the schema coerced them when they came.
+    """
     values = dict(config)
-    if values.get("memory") is not None:
-        values["memory"] = str(values["memory"])
     if values.get("cipassword") is not None:
         values["cipassword"] = _MASKED
     return values
