@@ -65,7 +65,7 @@ def register(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print every check, then the commands that grant the least rights; return 0 if all is well."""
+    """Print every check and the commands that grant the least rights; return 0 if all is well."""
     bad = 0
     for check in _checks(arguments):
         bad += check.problem is not None

@@ -91,7 +91,6 @@ class Remedy:
     def _policy(self, journal: Journal | None) -> PolicySettings:
         settings = self.gate.settings
         limit = settings["vmnet_max_unhealthy"]
-        chosen = {"max_unhealthy": Limit.parse(limit)} if limit else {}
         return PolicySettings(
             mode=self._mode,
             mode_source=settings.sources["vmnet_rebuild"],
@@ -99,7 +98,7 @@ class Remedy:
             ladder=tuple(Action(rung) for rung in settings["vmnet_ladder"]),
             interval_s=settings["vmnet_rebuild_interval"],
             journal=journal.place if journal else None,
-            **chosen,
+            max_unhealthy=Limit.parse(limit) if limit else PolicySettings().max_unhealthy,
         )
 
     def _history(
@@ -286,7 +285,7 @@ class Remedy:
             decision=decision,
             attempts=attempts,
             healed=healed and verdict is Verdict.HEALTHY,
-            flows_before=acted.flows if attempts else (),
+            flows_before=acted.flows if self.retested else (),
         )
         return final
 

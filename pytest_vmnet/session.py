@@ -114,13 +114,15 @@ class Gate:
             self.notes.append(f"Terraform's state is not known: {error}")
         guests = []
         for guest in inventory.guests:
-            try:
-                if problem:
-                    raise ConfigError(problem)
-                guests.append(replace(guest, resource=resource_for(guest.vmid, resources)))
-            except ConfigError as error:
-                self.resource_problems[guest.vmid] = str(error)
-                guests.append(guest)
+            told = problem
+            if not problem:
+                try:
+                    guest = replace(guest, resource=resource_for(guest.vmid, resources))  # noqa: PLW2901
+                except ConfigError as error:
+                    told = str(error)
+            if told:
+                self.resource_problems[guest.vmid] = told
+            guests.append(guest)
         return replace(inventory, guests=tuple(guests))
 
     @property

@@ -47,7 +47,8 @@ class Ledger:
         outcome = self.outcome(guest)
         if outcome.verdict is Verdict.INCONCLUSIVE:
             raise InconclusiveError(guest_message(outcome))
-        assert outcome.verdict is Verdict.HEALTHY, guest_message(outcome)
+        if outcome.verdict is not Verdict.HEALTHY:
+            raise AssertionError(guest_message(outcome))
 
     def assert_clean(self, guest: Guest, kind: FlowKind, target: Guest | None = None) -> None:
         """Assert that a flow's loss is proven to be at most the threshold.
@@ -76,7 +77,8 @@ class Ledger:
             pytest.skip(f"{peer.ident} is not on {guest.ident}'s own subnet: there is no ARP")
         if check.broken and check.counted_against != guest.ident:
             pytest.skip(f"it counts against {check.counted_against}")
-        assert not check.broken, neighbour_message(check, outcome)
+        if check.broken:
+            raise AssertionError(neighbour_message(check, outcome))
 
     def assert_tap_sees_replies(self, guest: Guest) -> None:
         """Assert that every reply that the guest got was seen on its tap, and none died before.

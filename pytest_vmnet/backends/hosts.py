@@ -108,7 +108,7 @@ class LocalShell:
         return Output(result.rc, result.stdout_bytes, result.stderr_bytes)
 
 
-class AgentBackend(BaseBackend):
+class AgentBackend(BaseBackend):  # type: ignore[misc]  # testinfra ships no types
     """A testinfra backend that runs commands in a guest through the Proxmox API's agent."""
 
     NAME = "vmnet-agent"
@@ -138,4 +138,5 @@ def agent_host(proxmox: Proxmox, node: str, vmid: int) -> Host:
 
 
 def _quote(script: str) -> str:
-    return BaseBackend.quote("%s", script)
+    quoted: str = BaseBackend.quote("%s", script)
+    return quoted

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from pytest_vmnet.lab.environment import host_environment
 
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
+_WITNESS_S = 0.03
 _FORWARDED = {
     signal.SIGHUP,
     signal.SIGINT,
@@ -50,6 +52,7 @@ def run(name: str, host: str, argv: Sequence[str]) -> int:
     environment = host_environment(answer)
     folder = _folder() if answer["name"] == "workstation" else "/"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_FORWARDED})
+    witness = _Witness()
     _join(fds)
     try:
         child = os.fork()
@@ -59,7 +62,10 @@ def run(name: str, host: str, argv: Sequence[str]) -> int:
         kernel.set_parent_death_signal(signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _become(argv, environment, folder)
-    return _wait(child)
+    try:
+        return _wait(child, witness)
+    finally:
+        witness.dismiss()
 
 
 def _folder() -> str:
@@ -100,7 +106,40 @@ def _die(complaint: str, code: int) -> NoReturn:
     os._exit(code)
 
 
-def _wait(child: int) -> int:
+class _Witness:
+    """A process of our group that is told of the signals that the whole group gets.
+
+    The command is of that group too: such a signal must not reach it a second time.
+    """
+
+    def __init__(self) -> None:
+        self._heard: list[int] = []
+        self._line, line = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            kernel.set_parent_death_signal(signal.SIGKILL)
+            for fd in (0, 1, 2):
+                os.close(fd)
+            while True:
+                os.write(line, bytes([signal.sigwaitinfo(_FORWARDED).si_signo]))
+        os.close(line)
+
+    def heard(self, number: int) -> bool:
+        """Tell whether the group got the signal *number*, once for each time that it did."""
+        while number not in self._heard and select.select([self._line], [], [], _WITNESS_S)[0]:
+            self._heard += os.read(self._line, 64)
+        if number not in self._heard:
+            return False
+        self._heard.remove(number)
+        return True
+
+    def dismiss(self) -> None:
+        """End it."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def _wait(child: int, witness: _Witness) -> int:
     """Forward signals until *child* ends; return its exit code as a shell would give it."""
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -108,5 +147,7 @@ def _wait(child: int) -> int:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
         caught = signal.sigwaitinfo({signal.SIGCHLD, *_FORWARDED})
-        if caught.si_signo != signal.SIGCHLD and caught.si_code != _FROM_KERNEL:
-            os.kill(child, caught.si_signo)
+        number = caught.si_signo
+        if number == signal.SIGCHLD or caught.si_code == _FROM_KERNEL or witness.heard(number):
+            continue
+        os.kill(child, number)

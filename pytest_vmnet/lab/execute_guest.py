@@ -23,6 +23,8 @@ from pytest_vmnet.backends.clock import SYSTEM
 from pytest_vmnet.lab.agent import Agent, AgentError, Completed, completed, exec_arguments
 
 _UNREACHABLE = 125
+_AGENT_S = 30.0
+"""The agent serves one caller at a time: a gate that is at work may be before us."""
 _NOT_EXECUTABLE = 126
 _NOT_FOUND = 127
 _AT_ONCE_S = 0.2
@@ -39,7 +41,7 @@ def run(answer: Mapping[str, Any], argv: Sequence[str]) -> int:
         answer: The guest's name and its agent's socket, which this process can reach.
         argv: The command.
     """
-    agent = Agent(Path(answer["agent"]))
+    agent = Agent(Path(answer["agent"]), timeout_s=_AGENT_S)
     caught: list[int] = []
 
     def catch(number: int, _: FrameType | None) -> None:

@@ -124,9 +124,13 @@ def _start(name: str, settings: LabSettings, progress: Say, *, hold: bool) -> Ou
         except client.LabEndedError as error:
             said = complaints.read().decode(errors="replace").strip()[-2000:]
             raise LabError(f"the lab's supervisor died: {said or 'it said nothing'}") from error
-        except BaseException:
+        except LabError:
             connection.close()
+            raise
+        except BaseException:
+            # While our connection is open, the lab of that name is the one that we started.
             client.take_down(name)
+            connection.close()
             raise
     if answer.get("busy"):
         connection.close()

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome, Setting
+from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Scope, Verdict
+from pytest_vmnet.options import Setting
 from pytest_vmnet.report import story, table
 from pytest_vmnet.report.path import death_sentence, doubts
 from pytest_vmnet.report.picture import columns, pad, path_lines
@@ -171,7 +172,7 @@ def _guest_lines(outcome: GuestOutcome, width: int, *, drawing: bool) -> list[st
             lines += _wrapped("    * ", plain(text), width)
     for item in outcome.ruled_out:
         text = f"{plain(item.reason, 80)}: {plain(item.message)}"
-        lines += _fit(_cut(f"  ruled out: {text}", width), width)
+        lines += _wrapped("  ruled out: ", text, width)
     lines += _wrapped("  decision: ", story.decision_sentence(outcome), width)
     lines += _attempts(outcome, width)
     for text in story.remains(outcome):
@@ -190,8 +191,8 @@ def _attempts(outcome: GuestOutcome, width: int) -> list[str]:
     changes = story.changes(outcome)
     for change in changes:
         if not change.clean:
-            lines += _wrapped("  before: ", f"{change.name}: {change.before}", width)
-            lines += _wrapped("  after:  ", f"{change.name}: {change.after}", width)
+            before = change.before.partition(",")[0]
+            lines += _wrapped("  proven: ", f"{change.name}: {before} -> {change.after}", width)
     if rest := sum(change.clean for change in changes):
         lines.append(f"  {rest} further flow{'s' * (rest > 1)}: clean before and after")
     return lines

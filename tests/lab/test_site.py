@@ -93,6 +93,28 @@ def test_exec_forwards_signals(bare_lab: Any, number: Any) -> None:
     command.stdout.close()
 
 
+def test_a_signal_to_the_whole_group_arrives_once(bare_lab: Any) -> None:
+    script = "trap 'echo got' INT; echo ready; read line; exit 0"
+    command = bare_lab.popen(
+        "exec",
+        "node",
+        "--",
+        "bash",
+        "-c",
+        f"{script}",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert command.stdout.readline() == b"ready\n"
+    os.killpg(command.pid, signal.SIGINT)
+    SYSTEM.sleep(0.3)
+    command.send_signal(signal.SIGINT)
+    SYSTEM.sleep(0.3)
+    assert command.communicate(b"\n", timeout=10)[0] == b"got\ngot\n"
+    assert command.returncode == 0
+
+
 def test_a_killed_exec_takes_its_command_along(bare_lab: Any) -> None:
     marker = f"4{os.getpid()}.25"
     command = bare_lab.popen("exec", "node", "--", "sleep", marker)

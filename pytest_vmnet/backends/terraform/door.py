@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import python_terraform  # type: ignore[import-untyped]
+import python_terraform
 
 from pytest_vmnet.backends.clock import SYSTEM, Clock
 from pytest_vmnet.backends.terraform.diagnostic import asks_for_init, explain

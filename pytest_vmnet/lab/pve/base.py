@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from aiohttp import web
-from fakepve import schema  # type: ignore[import-untyped] # fakepve ships no types
-from fakepve.model import FakeVm, PveError, TaskError  # type: ignore[import-untyped] # likewise
-from fakepve.qemu import (  # type: ignore[import-untyped] # likewise
+from fakepve import schema
+from fakepve.model import FakeVm, PveError, TaskError
+from fakepve.qemu import (
     DRIVE_KEY,
     drives_of,
     is_cdrom,
@@ -22,7 +22,7 @@ from fakepve.qemu import (  # type: ignore[import-untyped] # likewise
     split_drive,
     with_mac,
 )
-from fakepve.server import USER, FakePve, ok, params  # type: ignore[import-untyped] # likewise
+from fakepve.server import USER, FakePve, ok, params
 
 from pytest_vmnet.lab.pve.machines import FAILURES, Machines
 from pytest_vmnet.lab.pve.props import is_cloudinit, own_cloudinit

@@ -81,7 +81,7 @@ def make_node_private() -> None:
             if Path(inner).exists():
                 kernel.mount(f"/proc/self/fd/{fd}", inner, None, kernel.MS_BIND)
             os.close(fd)
-    Path("/etc/hostname").write_text(f"{spec.NODE}\n", encoding="ascii")
+    _cover("/etc/hostname", f"{spec.NODE}\n")
 
 
 def _mounts_below(folder: str) -> list[str]:

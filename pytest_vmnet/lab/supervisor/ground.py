@@ -63,7 +63,7 @@ class SiteGround:
         if record is None:
             raise LabError(f"{guest}: there is no such guest")
         try:
-            done = Agent(Path(record["agent_socket"])).run(
+            done = Agent(Path(record["agent_socket"]), timeout_s=timeout_s).run(
                 argv, stdin.encode(), timeout_s=timeout_s
             )
         except AgentError as error:
