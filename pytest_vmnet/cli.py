@@ -22,7 +22,13 @@ def _doctor(commands: lab.Subparsers) -> None:
     doctor.register(commands)
 
 
-_LATER = {"demo": _demo, "doctor": _doctor}
+def _journal(commands: lab.Subparsers) -> None:
+    from pytest_vmnet import journal_command  # noqa: PLC0415 - likewise
+
+    journal_command.register(commands)
+
+
+_LATER = {"demo": _demo, "doctor": _doctor, "journal": _journal}
 """Subcommands whose modules are imported only if they are asked for."""
 
 

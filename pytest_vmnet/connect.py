@@ -14,7 +14,7 @@ from pytest_vmnet.backends.proxmox import Endpoint
 from pytest_vmnet.backends.terraform.door import TerraformDoor
 from pytest_vmnet.core.topology import Inventory
 from pytest_vmnet.errors import CommandError, ConfigError
-from pytest_vmnet.options import Settings
+from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.remediation.journal import FileJournal, HostJournal, Journal
 
 _TOKENS = ("VMNET_PROXMOX_API_TOKEN", "PROXMOX_VE_API_TOKEN")

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_vmnet import connect, options
+from pytest_vmnet import connect
 from pytest_vmnet.backends.clock import SYSTEM
 from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.errors import BackendError, ConfigError, VmnetError
 from pytest_vmnet.lab.commands import Subparsers
+from pytest_vmnet.options.settings import Settings, resolve
+from pytest_vmnet.options.table import CONNECTION
 from pytest_vmnet.probes import site
 
 LOOK = ("VM.Audit", "VM.GuestAgent.Audit", "Sys.Audit", "SDN.Audit")
@@ -53,7 +55,7 @@ def register(commands: Subparsers) -> None:
         description="Look at a site as the gate would, without sending a probe. The token comes "
         "from the environment or a file.",
     )
-    for option in options.CONNECTION:
+    for option in CONNECTION:
         known: dict[str, Any] = {"dest": option.dest, "help": option.help, "default": None}
         if option.switch:
             known["action"] = "store_true"
@@ -81,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _checks(arguments: argparse.Namespace) -> Iterator[Check]:
     try:
-        settings = options.resolve(vars(arguments), connect.environment(), {})
+        settings = resolve(vars(arguments), connect.environment(), {})
         proxmox = Proxmox(connect.endpoint(settings, connect.environment()))
         version = proxmox.get("version")
     except VmnetError as error:
@@ -117,7 +119,7 @@ def _privileges(proxmox: Proxmox) -> Check:
     return Check("token's rights: enough to look and to probe")
 
 
-def _nodes(settings: options.Settings, inventory: Inventory) -> Iterator[Check]:
+def _nodes(settings: Settings, inventory: Inventory) -> Iterator[Check]:
     try:
         shells, notes = connect.shells(settings, inventory)
     except ConfigError as error:
@@ -157,7 +159,7 @@ def _guest(proxmox: Proxmox, guest: Guest) -> Check:
     return _tools(subject, _GUEST_TOOLS, ask, "in the guest: apt-get install")
 
 
-def _terraform(settings: options.Settings) -> Check:
+def _terraform(settings: Settings) -> Check:
     try:
         door = connect.terraform(settings)
         if door is None:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_vmnet import fixtures, options
+from pytest_vmnet import fixtures
 from pytest_vmnet.errors import ConfigError, ProbeError, VmnetError
+from pytest_vmnet.options.option import Option, truth
+from pytest_vmnet.options.table import TABLE
 from pytest_vmnet.plugin_state import SETTINGS, STATE, State
 
 if TYPE_CHECKING:  # an idle pytest run must not pay for these
     from pytest_vmnet.core.outcome import GuestOutcome
+    from pytest_vmnet.options.settings import Settings
 
 SUITE = "pytest_vmnet.suite"
 _HEALED = 7
@@ -29,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "proxmox": parser.getgroup("proxmox", "Proxmox connection (pytest-vmnet)"),
         "vmnet": parser.getgroup("vmnet", "network acceptance gate for Proxmox guests"),
     }
-    for option in options.TABLE:
+    for option in TABLE:
         group = groups[option.flag.removeprefix("--").partition("-")[0]]
         known: dict[str, Any] = {"dest": option.dest, "help": option.help, "default": None}
         if option.switch:
@@ -70,13 +73,15 @@ def pytest_configure(config: pytest.Config) -> None:
     ini = {option.ini: str(config.getini(option.ini) or "") for option in _with_ini()}
     if not (config.option.proxmox_node or ini["vmnet_proxmox_node"]):
         return
+    from pytest_vmnet.options.settings import resolve  # noqa: PLC0415 - the gate is on
+
     try:
-        settings = options.resolve(vars(config.option), os.environ, ini)
+        settings = resolve(vars(config.option), os.environ, ini)
         _check_reports(settings)
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[SETTINGS] = settings
-    if config.args_source is not pytest.Config.ArgsSource.ARGS and options.truth(
+    if config.args_source is not pytest.Config.ArgsSource.ARGS and truth(
         str(config.getini("vmnet_suite"))
     ):
         config.args = [SUITE]
@@ -87,11 +92,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin_html, "vmnet-html")
 
 
-def _with_ini() -> Iterable[options.Option]:
-    return (o for o in options.TABLE if not o.switch or o.flag == "--proxmox-insecure")
+def _with_ini() -> Iterable[Option]:
+    return (o for o in TABLE if not o.switch or o.flag == "--proxmox-insecure")
 
 
-def _check_reports(settings: options.Settings) -> None:
+def _check_reports(settings: Settings) -> None:
     from pytest_vmnet.report.writing import check_target  # noqa: PLC0415 - the gate is on
 
     for dest in ("vmnet_json", "vmnet_markdown"):
@@ -246,7 +251,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from pytest_vmnet import plugin_run  # noqa: PLC0415 - the gate is on
 
-    plugin_run.write_reports(state, interrupted=int(session.exitstatus) == 2)
+    plugin_run.write_reports(session.config, state, int(session.exitstatus))
     healed = state.outcome is not None and any(g.healed for g in state.outcome.guests)
     if state.settings["vmnet_strict"] and healed and session.exitstatus == 0:
         session.exitstatus = _HEALED

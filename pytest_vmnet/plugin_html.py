@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from pytest_html import extras
 
 from pytest_vmnet.core.outcome import GuestOutcome
 from pytest_vmnet.plugin_state import STATE
-from pytest_vmnet.report.html import guest_html, safe_cells, summary_html
-
-_CONFIG: pytest.StashKey[Any] = pytest.StashKey()
+from pytest_vmnet.report.html import flow_html, guest_html, safe_cells, summary_html
+from pytest_vmnet.report.story import telling_flow
+from pytest_vmnet.report.wording import needs_telling
 
 
 def attach(report: pytest.TestReport, outcome: GuestOutcome) -> None:
-    """Attach a guest's story to a test that did not pass."""
-    if report.outcome == "failed":
-        found = [*getattr(report, "extras", []), extras.html(guest_html(outcome))]
+    """Attach the picture of the flow that tells a guest's story to a test that did not pass."""
+    flow = telling_flow(outcome)
+    if report.outcome == "failed" and flow is not None:
+        found = [*getattr(report, "extras", []), extras.html(flow_html(flow))]
         vars(report)["extras"] = found  # where pytest-html looks for them
 
 
@@ -32,3 +31,4 @@ def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> N
     state = session.config.stash.get(STATE, None)
     if state is not None and state.outcome is not None:
         prefix.append(summary_html(state.outcome))
+        prefix += [guest_html(guest) for guest in state.outcome.guests if needs_telling(guest)]

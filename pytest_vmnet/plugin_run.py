@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -11,16 +10,25 @@ from typing import Any
 
 import pytest
 
+from pytest_vmnet import handover
 from pytest_vmnet.backends.clock import SYSTEM as _CLOCK
+from pytest_vmnet.core.outcome import RunOutcome
 from pytest_vmnet.core.plan import peers_of
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.errors import VmnetError
-from pytest_vmnet.options import Settings
+from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.plugin_state import State
 from pytest_vmnet.probes.sweep import describe
 from pytest_vmnet.report.markdown import write_markdown
 from pytest_vmnet.report.schema import write_json
 from pytest_vmnet.session import Gate
+
+_UNJUDGED = {
+    0: "nothing was probed: no test of a guest was selected",
+    2: "interrupted before the guests were judged",
+    3: "an internal error ended the run before the guests were judged; please report it",
+}
+"""Why there is no outcome, by pytest's exit code."""
 
 
 def start(config: pytest.Config, settings: Settings) -> State:
@@ -34,19 +42,32 @@ def start(config: pytest.Config, settings: Settings) -> State:
         gate = Gate(settings, progress=_progress(config))
         handed = getattr(config, "workerinput", None)
         if handed is not None:
-            # Both come from the controller of this very run, over xdist's own channel.
-            gate.inventory = pickle.loads(bytes.fromhex(handed["vmnet_inventory"]))  # noqa: S301
+            gate.inventory = handover.unpack_site(handed["vmnet_inventory"])
             return State(settings, gate, gate.inventory, handover=Path(handed["vmnet_handover"]))
         return State(settings, gate, gate.discover(ask_guests=not config.option.collectonly))
     except VmnetError as error:
-        _report_failure(settings, gate, error)
-        raise pytest.UsageError(str(error)) from error
+        said = str(error) + _report_failure(settings, gate, str(error))
+        raise pytest.UsageError(said) from error
+    except KeyboardInterrupt:  # before the session has begun, pytest calls no sessionfinish
+        _report_failure(settings, gate, "interrupted during discovery")
+        raise
 
 
-def _report_failure(settings: Settings, gate: Gate | None, error: Exception) -> None:
-    if settings["vmnet_json"] is None:
-        return
-    write_json(settings["vmnet_json"], (gate or _Blind(settings)).frame(error=str(error)))
+def _report_failure(settings: Settings, gate: Gate | None, error: str) -> str:
+    """Write into the reports why there is nothing in them; return what keeps us from that."""
+    run = (gate or _Blind(settings)).frame(error=error)
+    try:
+        _write(settings, run)
+    except VmnetError as problem:
+        return f"\n{problem}"
+    return ""
+
+
+def _write(settings: Settings, run: RunOutcome) -> None:
+    if settings["vmnet_json"] is not None:
+        write_json(settings["vmnet_json"], run)
+    if settings["vmnet_markdown"] is not None:
+        write_markdown(settings["vmnet_markdown"], run)
 
 
 class _Blind(Gate):
@@ -140,8 +161,8 @@ def sweep(config: pytest.Config, state: State, tested: set[str]) -> None:
             _dry_run(config, state, tested)
         state.sweep(tested)
     except VmnetError as error:
-        _report_failure(state.settings, state.gate, error)
-        raise pytest.UsageError(str(error)) from error
+        said = str(error) + _report_failure(state.settings, state.gate, str(error))
+        raise pytest.UsageError(said) from error
 
 
 def _dry_run(config: pytest.Config, state: State, tested: set[str]) -> None:
@@ -151,17 +172,16 @@ def _dry_run(config: pytest.Config, state: State, tested: set[str]) -> None:
     pytest.exit(f"dry run: {len(flows)} flows, nothing was sent", returncode=0)
 
 
-def write_reports(state: State, *, interrupted: bool) -> None:
-    """Write JSON and Markdown; a run that was interrupted before its end says so in them."""
+def write_reports(config: pytest.Config, state: State, exitstatus: int) -> None:
+    """Write JSON and Markdown; a run that ended before the guests were judged says so in them."""
     run = state.outcome
     if run is None:
-        if not interrupted:
+        if exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return  # they are written, with the reason
+        if config.option.collectonly or state.settings["vmnet_dry_run"]:
             return
-        run = state.gate.frame(error="interrupted before the guests were judged")
+        run = state.gate.frame(error=_UNJUDGED.get(exitstatus, _UNJUDGED[0]))
     try:
-        if state.settings["vmnet_json"] is not None:
-            write_json(state.settings["vmnet_json"], run)
-        if state.settings["vmnet_markdown"] is not None:
-            write_markdown(state.settings["vmnet_markdown"], run)
+        _write(state.settings, run)
     except VmnetError as error:
         raise pytest.UsageError(str(error)) from error

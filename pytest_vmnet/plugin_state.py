@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_vmnet.core.outcome import RunOutcome
     from pytest_vmnet.core.topology import Inventory
-    from pytest_vmnet.options import Settings
+    from pytest_vmnet.options.settings import Settings
     from pytest_vmnet.session import Gate
     from pytest_vmnet.verify import Ledger
 
@@ -43,8 +41,9 @@ class State:
         from pytest_vmnet.verify import Ledger  # noqa: PLC0415 - keeps an idle run quick
 
         if self.outcome is None and self.handover is not None:
-            # The file is the controller's own, in a folder that only this user can read.
-            self.outcome = pickle.loads(self.handover.read_bytes())  # noqa: S301
+            from pytest_vmnet import handover  # noqa: PLC0415 - likewise
+
+            self.outcome = handover.read(self.handover)
         if self.outcome is None:
             pytest.skip("nothing was probed")
         return Ledger(self.outcome)
@@ -56,15 +55,18 @@ class State:
         self.swept = True
         self.outcome = self.gate.run(sorted(tested))
         if self.handover is not None:
-            self.handover.write_bytes(pickle.dumps(self.outcome))
+            from pytest_vmnet import handover  # noqa: PLC0415 - only with xdist
+
+            handover.write(self.handover, self.outcome)
 
     def worker_input(self) -> dict[str, Any]:
         """Return what a worker of xdist needs: the site and where the outcome will be."""
+        from pytest_vmnet import handover  # noqa: PLC0415 - only with xdist
+
         if self.handover is None:
-            folder = Path(tempfile.mkdtemp(prefix="vmnet-"))
-            self.handover = folder / "outcome"
+            self.handover = handover.new_file()
         return {
-            "vmnet_inventory": pickle.dumps(self.inventory).hex(),
+            "vmnet_inventory": handover.pack_site(self.inventory),
             "vmnet_handover": str(self.handover),
         }
 

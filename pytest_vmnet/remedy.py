@@ -20,7 +20,7 @@ from pytest_vmnet.core.policy import decide
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import Action, AttemptOutcome, Verdict
 from pytest_vmnet.errors import BackendError, ProxmoxError, VmnetError
-from pytest_vmnet.options import Settings
+from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.probes import site
 from pytest_vmnet.remediation.heal import Healer
 from pytest_vmnet.remediation.journal import Journal

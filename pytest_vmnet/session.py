@@ -21,14 +21,16 @@ from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core import stats
 from pytest_vmnet.core.diagnosis import diagnose
 from pytest_vmnet.core.facts import FlowSpec, Sweep
+from pytest_vmnet.core.guardrails.case import Limit
 from pytest_vmnet.core.judge import Judgement, Threshold, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
 from pytest_vmnet.core.parse.tfstate import parse_state, resource_for
+from pytest_vmnet.core.pattern import matches_any
 from pytest_vmnet.core.plan import Pace, Targets, plan_flows
-from pytest_vmnet.core.topology import Inventory, ResourceAddress
+from pytest_vmnet.core.topology import Guest, Inventory, ResourceAddress
 from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.errors import ConfigError, VmnetError
-from pytest_vmnet.options import Settings
+from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.probes import lease, site, sweep
 from pytest_vmnet.remedy import Remedy
 
@@ -55,6 +57,7 @@ class Gate:
         self._started_at = clock.now()
         self._begun = clock.monotonic()
         self._external = _address(settings, "vmnet_external")
+        _check_words(settings)
         self.proxmox = Proxmox(connect.endpoint(settings, connect.environment()), clock=clock)
         self.inventory: Inventory | None = None
         self.shells: dict[str, Shell] = {}
@@ -91,7 +94,7 @@ class Gate:
             nodes=tuple(self.settings["proxmox_node"]),
             patterns=tuple(self.settings["vmnet_guest"] or ()),
             gateway=_address(self.settings, "vmnet_gateway"),
-            wait_s=self.settings["vmnet_wait"],
+            wait_s=self.settings["vmnet_wait"] if ask_guests else 0,
             ask_guests=ask_guests,
         )
 
@@ -191,8 +194,8 @@ class Gate:
         open_ = sorted(
             ident
             for ident, judged in first.guests.items()
-            if judged.verdict is Verdict.INCONCLUSIVE and not sweeps[0].hosts[ident].problem
-            if judged.guest.agent
+            if judged.verdict is Verdict.INCONCLUSIVE
+            if (facts := sweeps[0].hosts.get(ident)) and not facts.problem
         )
         if open_:
             longer = replace(self.pace, count=self.pace.count * _SECOND_STAGE)
@@ -273,6 +276,14 @@ def versions() -> dict[str, str]:
     """Return the versions of what the gate itself is made of."""
     names = ("pytest-vmnet", "pytest", "proxmoxer", "pytest-testinfra")
     return {name: metadata.version(name) for name in names} | {"python": platform.python_version()}
+
+
+def _check_words(settings: Settings) -> None:
+    """Refuse patterns and limits that cannot be read, before anything is asked or sent."""
+    nobody = Guest(vmid=0, name="", ident="", node="")
+    matches_any((*(settings["vmnet_guest"] or ()), *settings["vmnet_rebuildable"]), nobody)
+    if limit := settings["vmnet_max_unhealthy"]:
+        Limit.parse(limit)
 
 
 def _address(settings: Settings, dest: str) -> IPv4Address | None:

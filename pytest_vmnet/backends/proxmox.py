@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -129,17 +130,23 @@ class Proxmox:
         """
         try:
             resource = self.api(path.strip("/"))
-            return getattr(resource, method.lower())(**params)
+            answer = getattr(resource, method.lower())(**params)
+            if isinstance(answer, dict) and isinstance(answer.get("errors"), bytes):
+                # proxmoxer's way to hand on what is no JSON
+                raise ValueError(repr(answer["errors"][:80]))  # noqa: TRY301 - mapped below
+            return answer
         except ResourceException as error:
             reason = str(error.content or error.status_message).strip()
             if error.errors:
                 reason += f" {error.errors}"
+            if error.status_code == HTTPStatus.UNAUTHORIZED:
+                who = f"{self.endpoint.user}!{self.endpoint.token_name}"
+                reason += f"; check the token {who}, its secret and its expiry"
             raise self._error(method, path, error.status_code, reason) from error
         except AuthenticationError as error:
             raise self._error(method, path, 401, str(error)) from error
         except requests.exceptions.SSLError as error:
-            hint = "the certificate is not trusted; name its CA with --proxmox-ca"
-            raise self._error(method, path, None, f"{hint} ({_short(error)})") from error
+            raise self._error(method, path, None, self._tls_problem(_short(error))) from error
         except requests.exceptions.Timeout as error:
             waited = f"no answer within {self._timeout_s:g} s from {self.endpoint.host}"
             raise self._error(method, path, None, waited) from error
@@ -161,6 +168,16 @@ class Proxmox:
     def _error(self, method: str, path: str, status: int | None, reason: str) -> ProxmoxError:
         safe = reason.replace(self.endpoint.token_value, "***") if reason else "no reason given"
         return ProxmoxError(method, path, status=status, reason=safe)
+
+    def _tls_problem(self, said: str) -> str:
+        ca, where = self.endpoint.ca, f"{self.endpoint.host}:{self.endpoint.port}"
+        if ca and "NO_CERTIFICATE" in said:
+            return f"CA file {str(ca)!r} holds no certificate in PEM form ({said})"
+        if "CERTIFICATE_VERIFY_FAILED" not in said:
+            return f"{where} does not speak TLS as Proxmox does ({said})"
+        if ca:
+            return f"the certificate is not trusted by the CA in {str(ca)!r} ({said})"
+        return f"the certificate is not trusted; name its CA with --proxmox-ca ({said})"
 
     def _slot(self, node: str) -> threading.Semaphore:
         with self._slots_lock:

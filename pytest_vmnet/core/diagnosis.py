@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from pytest_vmnet.core.facts import Sweep
 from pytest_vmnet.core.judge import Judged, Judgement
-from pytest_vmnet.core.outcome import Death, Finding, RuledOut
+from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
 from pytest_vmnet.core.rules import RULES
 from pytest_vmnet.core.rules.case import Case, loss
 from pytest_vmnet.core.topology import GUEST_STACK, Inventory
-from pytest_vmnet.core.words import Leg, Rebuild, Scope, Verdict
+from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Verdict
 
 UNKNOWN = "Unknown"
 
@@ -66,6 +66,9 @@ def _unknown(case: Case) -> Finding:
             f"{loss(flow)}; {death.packets} {leg} were last seen at {behind} and never at "
             f"{death.next_point}"
         )
+        if death.next_point == case.guest.tap and (moves := case.moves_to_uplink()):
+            told += f"; the bridge's entry of {case.guest.nic.mac} moved to {case.uplink} "
+            told += f"{moves} times: another host seems to use that MAC"
         by_hand = _next_check(case, death)
     return case.finding(
         UNKNOWN,
@@ -88,30 +91,46 @@ def scope_of(case: Case, death: Death | None) -> Scope:
         case: The sick guest.
         death: Where its packets die, or None if no flow fails.
     """
-    if death is None:
+    if death is None or case.telling is None:
         return Scope.UNKNOWN
-    tap, uplink = case.guest.tap, case.uplink
     place = (death.last_seen, death.next_point)
     inside = [p for p in place if p and p.startswith("guest:")]
-    if GUEST_STACK in place or (death.last_seen is None and inside):
+    if case.guest.tap in place:
+        if inside:  # without a capture inside: the guest or its virtual NIC
+            return Scope.UNKNOWN if GUEST_STACK in place else Scope.VNIC
+        return _scope_at_tap(case, death)
+    if inside and (GUEST_STACK in place or death.last_seen is None):
         return Scope.GUEST
-    if inside and tap in place:
-        return Scope.VNIC
-    if tap in place:
-        others = [
-            judged
-            for ident, judged in case.judgement.guests.items()
-            if ident != case.guest.ident and judged.guest.nic.bridge == case.guest.nic.bridge
-        ]
-        if not others:
-            return Scope.UNKNOWN
-        sick = [judged for judged in others if judged.verdict is Verdict.UNHEALTHY]
-        return Scope.BRIDGE if sick else Scope.HOST
-    if uplink in place:
-        if case.control_loss() and not case.clean_controls():
-            return Scope.UNKNOWN
-        return Scope.UPLINK
+    if case.uplink in place:
+        return _scope_at_uplink(case, case.telling)
     return Scope.UNKNOWN
+
+
+def _scope_at_tap(case: Case, death: Death) -> Scope:
+    """Return the scope of deaths between the tap and another port of the node."""
+    ports = {death.last_seen, death.next_point} - {case.guest.tap}
+    if not any(port and (port == case.uplink or port.startswith("tap")) for port in ports):
+        return Scope.UNKNOWN  # the next point that was watched is not on the node
+    if death.next_point == case.guest.tap and case.moves_to_uplink():
+        return Scope.UPLINK  # the bridge was told that the guest is outside
+    others = [
+        judged.verdict
+        for ident, judged in case.judgement.guests.items()
+        if ident != case.guest.ident
+        and (judged.guest.node, judged.guest.nic.bridge)
+        == (case.guest.node, case.guest.nic.bridge)
+    ]
+    if Verdict.UNHEALTHY in others:
+        return Scope.BRIDGE
+    return Scope.HOST if Verdict.HEALTHY in others else Scope.UNKNOWN
+
+
+def _scope_at_uplink(case: Case, flow: Flow) -> Scope:
+    """Return the scope of deaths beyond the uplink, as far as the controls can tell."""
+    to_gateway = case.own_flow(FlowKind.GATEWAY)
+    if flow.kind is FlowKind.EXTERNAL and to_gateway and to_gateway.verdict is Verdict.HEALTHY:
+        return Scope.PEER  # the way to the gateway is clean: that destination, or the way to it
+    return Scope.UPLINK if case.clean_controls() else Scope.UNKNOWN
 
 
 def _next_check(case: Case, death: Death) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_vmnet.core.topology import CapturePoint
-from pytest_vmnet.core.words import FlowKind, Leg
+from pytest_vmnet.core.words import FlowKind
 
 GATE = "workstation"
 """The host that the gate itself runs on, as an end of a flow."""
@@ -227,6 +227,12 @@ class Sweep:
         return host.pings.get(flow.number) if host else None
 
 
+def latest_facts(sweeps: Sequence[Sweep], host: str) -> HostFacts | None:
+    """Return what a host said last, or None if it never could; a second sweep asks only some."""
+    said = (sweep.hosts.get(host) for sweep in reversed(sweeps))
+    return next((facts for facts in said if facts and not facts.problem), None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waypoint:
     """A capture point on the way of a flow's request.
@@ -244,6 +250,3 @@ class Waypoint:
     point: CapturePoint
     request_out: bool
     guest: str | None
-
-
-LEGS = (Leg.REQUEST, Leg.REPLY)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep
+from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep, Waypoint
 from pytest_vmnet.core.outcome import Death, PointCount
-from pytest_vmnet.core.plan import Path, path_of
+from pytest_vmnet.core.route import Path, path_of
 from pytest_vmnet.core.topology import Inventory
 from pytest_vmnet.core.words import Leg
 
@@ -33,8 +33,10 @@ class FlowLedger:
         sent: Which probes were sent; shape (count,).
         answered: Which probes the prober got an answer to; shape (count,).
         seen: Sightings in the expected direction; shape (2, W, count), requests first.
-        doubts: Reason per waypoint that its cells are unknown, or None; length W.
-        strays: Packets that passed a waypoint in the wrong direction, by (waypoint, leg).
+        doubts: Reason per waypoint that all its cells are unknown, or None; length W.
+        covered: Probes during which a waypoint's capture is known to have run; shape (W, count).
+        strays: Probes that passed a waypoint in the wrong direction with the MAC of the guest
+            that sent them (replies: with any MAC), by (waypoint, leg).
     """
 
     flow: FlowSpec
@@ -43,6 +45,7 @@ class FlowLedger:
     answered: Cells
     seen: npt.NDArray[np.bool_]
     doubts: tuple[str | None, ...]
+    covered: npt.NDArray[np.bool_]
     strays: Mapping[tuple[int, Leg], int]
 
     @property
@@ -54,7 +57,7 @@ class FlowLedger:
         """Return how many requests and replies each waypoint saw, from prober to far end."""
         rows = []
         for index, waypoint in enumerate(self.path.waypoints):
-            doubt = self.doubts[index]
+            doubt = self.doubts[index] or self._gap(index)
             known = doubt is None
             rows.append(
                 PointCount(
@@ -65,6 +68,13 @@ class FlowLedger:
                 )
             )
         return tuple(rows)
+
+    def _gap(self, index: int) -> str | None:
+        within = int((self.covered[index] & self.sent).sum())
+        sent = int(self.sent.sum())
+        if within == sent:
+            return None
+        return f"its capture is known to have run during {within} of {sent} probes"
 
     def deaths(self) -> tuple[Death, ...]:
         """Return where the lost packets died, the largest group first."""
@@ -82,7 +92,9 @@ class FlowLedger:
         """Return leg, last point that saw packet *seq*, and where it was missed next."""
         width = len(self.path.waypoints)
         journey = [(0, i) for i in range(width)] + [(1, i) for i in reversed(range(width))]
-        known = [step for step in journey if self.doubts[step[1]] is None]
+        known = [
+            step for step in journey if not self.doubts[step[1]] and self.covered[step[1], seq]
+        ]
         last = max((k for k, (leg, i) in enumerate(known) if self.seen[leg, i, seq]), default=None)
         names = [waypoint.point for waypoint in self.path.waypoints]
         if last is None:
@@ -96,7 +108,10 @@ class FlowLedger:
         if leg == 0 and next_leg == 1:
             turned = self.path.end.endswith(":stack")
             return (Leg.REQUEST if turned else Leg.UNKNOWN), here, self.path.end
-        return (Leg.REPLY if next_leg else Leg.REQUEST), here, names[next_index]
+        following = names[next_index]
+        if following == here:  # routed: out by a port, and never back in by it
+            following = "gateway"
+        return (Leg.REPLY if next_leg else Leg.REQUEST), here, following
 
 
 def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
@@ -106,6 +121,7 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
     ``sweep.flows``.
     """
     names = {host: facts.ifname for host, facts in sweep.hosts.items() if facts.ifname}
+    macs = {g.ident: int(g.nic.mac.replace(":", ""), 16) for g in inventory.guests}
     by_flow = {host: _by_flow(facts) for host, facts in sweep.hosts.items()}
     ledgers = []
     for flow in sweep.flows:
@@ -114,35 +130,77 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
             continue
         path = path_of(flow, inventory, names)
         sequence = np.arange(1, flow.count + 1)
-        answered = np.isin(sequence, list(ping.rtt_ms))
+        sent = sequence <= ping.transmitted
+        answered = np.isin(sequence, list(ping.rtt_ms)) & sent
         seen = np.zeros((2, len(path.waypoints), flow.count), dtype=np.bool_)
+        covered = np.ones((len(path.waypoints), flow.count), dtype=np.bool_)
         doubts: list[str | None] = []
         strays: dict[tuple[int, Leg], int] = {}
         for index, waypoint in enumerate(path.waypoints):
-            facts = sweep.hosts.get(waypoint.host)
-            doubts.append(_doubt(facts, waypoint.ifname))
             rows = by_flow.get(waypoint.host, {}).get((waypoint.ifname, flow.number))
-            if rows is None:
-                continue
-            inside = rows[(rows["seq"] >= 1) & (rows["seq"] <= flow.count)]
-            for reply in (0, 1):
-                mine = inside[inside["reply"] == bool(reply)]
-                expected = mine["out"] == (waypoint.request_out != bool(reply))
-                seen[reply, index, mine["seq"][expected] - 1] = True
-                if wrong := int((~expected).sum()):
-                    strays[index, (Leg.REPLY if reply else Leg.REQUEST)] = wrong
+            if rows is not None:
+                wrong = _enter(rows, seen[:, index], waypoint, macs.get(flow.source))
+                strays |= {(index, leg): packets for leg, packets in wrong.items()}
+            doubt = _doubt(sweep.hosts.get(waypoint.host), waypoint.ifname)
+            window = None if doubt else _window(seen[0, index] | seen[1, index], answered)
+            if window is None:
+                doubt = doubt or "probes that were answered passed it unseen"
+            else:
+                covered[index] = window
+            doubts.append(doubt)
         ledgers.append(
             FlowLedger(
                 flow=flow,
                 path=path,
-                sent=sequence <= ping.transmitted,
-                answered=answered & (sequence <= ping.transmitted),
+                sent=sent,
+                answered=answered,
                 seen=seen,
                 doubts=tuple(doubts),
+                covered=covered,
                 strays=strays,
             )
         )
     return tuple(ledgers)
+
+
+def _enter(
+    rows: npt.NDArray[np.void],
+    seen: npt.NDArray[np.bool_],
+    waypoint: Waypoint,
+    mac: int | None,
+) -> dict[Leg, int]:
+    """Mark what a waypoint saw in *seen*, shape (2, count); return the strays per leg."""
+    wrong: dict[Leg, int] = {}
+    inside = rows[(rows["seq"] >= 1) & (rows["seq"] <= seen.shape[1])]
+    for leg, reply in ((Leg.REQUEST, False), (Leg.REPLY, True)):
+        mine = inside[inside["reply"] == reply]
+        expected = mine["out"] == (waypoint.request_out != reply)
+        seen[int(reply), mine["seq"][expected] - 1] = True
+        strays = mine[~expected]
+        if not reply and mac is not None:  # a router sends it on with a MAC of its own
+            strays = strays[strays["mac"] == mac]
+        if len(strays):
+            wrong[leg] = len(np.unique(strays["seq"]))
+    return wrong
+
+
+def _window(seen: Cells, answered: Cells) -> Cells | None:
+    """Return the probes during which a capture is known to have run.
+
+    Who answers passed every point of the path, so an answered probe that a point did not see
+    shows a gap: the captures of guests start and end a little apart from each other. Lost
+    probes beyond such an edge prove nothing; None if the gap is in the middle.
+    """
+    missed = answered & ~seen
+    if not missed.any():
+        return np.ones_like(seen)
+    if not seen.any():
+        return None
+    first, last = np.flatnonzero(seen)[[0, -1]]
+    window = np.ones_like(seen)
+    window[:first] = not missed[:first].any()
+    window[last + 1 :] = not missed[last + 1 :].any()
+    return None if (missed & window).any() else window
 
 
 def _doubt(facts: HostFacts | None, ifname: str) -> str | None:

@@ -19,7 +19,7 @@ from pytest_vmnet.core.words import (
     Severity,
     Verdict,
 )
-from pytest_vmnet.options import Setting
+from pytest_vmnet.options.settings import Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,21 @@ what it says. Losses are taken as independent; bursts make the bounds optimistic
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from pytest_vmnet.core.words import Verdict
 
 _STEPS = 200
+_NO_LOSS = 0.001
+"""What is proven where no loss at all is asked for: no number of probes proves that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """What a healthy flow has to prove: at most this loss, at this confidence; both 0..1."""
+
+    max_loss: float
+    confidence: float
 
 
 def _log_pmf(k: int, n: int, p: float) -> float:
@@ -66,7 +77,7 @@ def upper_bound(lost: int, sent: int, confidence: float) -> float:
         The bound as a share, 0..1.
     """
     _check(lost, sent, confidence)
-    if sent == 0 or lost == sent:
+    if lost == sent:  # also without a single probe
         return 1.0
     if lost == 0:
         return 1.0 - float((1.0 - confidence) ** (1.0 / sent))
@@ -105,21 +116,22 @@ def probes_needed(max_loss: float, confidence: float) -> int:
 
     A threshold of 0 cannot be proven by any number; it is taken as 0.1 %.
     """
-    return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - (max_loss or 0.001)))
+    return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - (max_loss or _NO_LOSS)))
 
 
 def flow_verdict(lost: int, sent: int, *, max_loss: float, confidence: float) -> Verdict:
     """Return the three-way verdict of one flow.
 
     ``healthy`` if the upper bound meets the threshold, ``unhealthy`` if the lower bound exceeds
-    it, ``inconclusive`` in between and without a single probe.
+    it, ``inconclusive`` in between and without a single probe. With a threshold of 0 a single
+    loss is too much, and none is taken for none once at most 0.1 % is proven.
     """
     if sent == 0:
         return Verdict.INCONCLUSIVE
-    if upper_bound(lost, sent, confidence) <= max_loss:
-        return Verdict.HEALTHY
     if lower_bound(lost, sent, confidence) > max_loss:
         return Verdict.UNHEALTHY
+    if upper_bound(lost, sent, confidence) <= (max_loss or _NO_LOSS):
+        return Verdict.HEALTHY
     return Verdict.INCONCLUSIVE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -16,12 +17,15 @@ from pytest_vmnet.errors import BackendError, ParseError, ProbeError
 from pytest_vmnet.probes import script
 
 _MAX_PACKETS = 200_000
+_IFNAME = re.compile(r"[\w.@+-]{1,15}", re.ASCII)
 
 _NIC = """\
 ifname=
 for f in /sys/class/net/*/address; do
   [ "$(cat "$f")" = {mac} ] || continue
-  ifname=${{f%/address}}; ifname=${{ifname##*/}}; break
+  f=${{f%/address}}
+  [ -n "$ifname" ] || ifname=${{f##*/}}
+  [ -e "$f/master" ] || {{ ifname=${{f##*/}}; break; }}
 done
 printf %s "$ifname" >ifname
 """
@@ -37,7 +41,11 @@ fi
 
 _ASK = """\
 ip -j -4 neigh show dev "$ifname" >neigh 2>&1
-(nft -a list ruleset || iptables-save) >rules 2>rules.err || rm -f rules
+if nft -a list ruleset >rules 2>rules.err; then
+  iptables-legacy-save >>rules 2>>rules.err
+else
+  iptables-save >rules 2>>rules.err || rm -f rules
+fi
 for f in ping.*; do emit "$f" "$f"; done
 for f in ifname neigh rules capture.failed; do emit "$f" "$f"; done
 """
@@ -46,7 +54,7 @@ _END_CAPTURE = """\
 if [ -n "$capture" ]; then
   sleep 0.3
   kill -INT $capture 2>/dev/null; wait $capture
-  pack capture; emit capture capture.b64; emit capture.err capture.err
+  pack capture.pcap; emit capture capture.pcap.b64; emit capture.err capture.err
 fi
 """
 
@@ -114,7 +122,8 @@ def guest_facts(
     Raises:
         ParseError: The neighbour table or a capture is damaged.
     """
-    ifname = script.text(found, "ifname") or None
+    named = script.text(found, "ifname")
+    ifname = named if _IFNAME.fullmatch(named) else None
     rules = script.text(found, "rules") if "rules" in found else None
     return HostFacts(
         host=guest.ident,
@@ -134,7 +143,9 @@ def read_pings(
     for flow in flows:
         try:
             source = f"{host}, flow to {flow.target}"
-            pings[flow.number] = parse_ping(script.text(found, f"ping.{flow.number}"), source)
+            pings[flow.number] = parse_ping(
+                script.text(found, f"ping.{flow.number}"), source, count=flow.count
+            )
         except ParseError:
             continue
     return pings
@@ -147,6 +158,8 @@ def _capture(guest: Guest, found: Mapping[str, bytes], mark: str, ifname: str) -
     data = script.unpack(found["capture"], source)
     packets = parse_capture(data, source, mark.encode(), own_mac=guest.nic.mac)
     doubts = {}
+    if packets.records >= _MAX_PACKETS:
+        doubts[ifname] = f"the capture ended at its limit of {_MAX_PACKETS} packets"
     if problem := capture_problem(script.text(found, "capture.err")):
         doubts[ifname] = problem
     return Capture(host=guest.ident, points={0: ifname}, packets=packets, doubts=doubts)

@@ -34,6 +34,7 @@ ip link add {canary} type veth peer name {canary}p && ip link set {canary} up \\
 for p in {points}; do
   i=$(cat /sys/class/net/$p/ifindex 2>/dev/null) && echo "$i $p" >>points
 done
+[ -s points ] || {{ echo 'none of its interfaces exists' >&2; exit 71; }}
 f=
 while read -r i p; do f="$f${{f:+ or }}ifindex $i"; done <points
 c=$(cat /sys/class/net/{canary}/ifindex 2>/dev/null || echo 0)
@@ -52,10 +53,10 @@ _STOP = """\
 d=/run/vmnet-gate-{token}
 cd "$d" || {{ echo 'its folder is gone: the time limit was reached' >&2; exit 73; }}
 i=0
-while pgrep -f {mark_hex} >/dev/null 2>&1 && [ $i -lt 40 ]; do i=$((i+1)); sleep 0.25; done
+while pgrep -f {running} >/dev/null 2>&1 && [ $i -lt 40 ]; do i=$((i+1)); sleep 0.25; done
 {canary_after} &
 i=0
-until grep -qaF {after} capture || [ $i -ge 30 ]; do i=$((i+1)); sleep 0.1; done
+until grep -qaF {after} capture.pcap || [ $i -ge 30 ]; do i=$((i+1)); sleep 0.1; done
 kill -INT "$(cat capture.pid)" 2>/dev/null
 i=0
 while kill -0 "$(cat capture.pid)" 2>/dev/null && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done
@@ -65,7 +66,7 @@ while read -r i p; do
 done <points >points.after
 ip -j -4 neigh >neigh 2>&1
 nft -a list ruleset >rules 2>rules.err || rm -f rules
-pack capture; emit capture capture.b64
+pack capture.pcap; emit capture capture.pcap.b64
 for f in capture.err canary.failed points points.after fdb neigh rules ping.*; do
   emit "$f" "$f"
 done
@@ -140,7 +141,8 @@ class NodeWatch:
         """Return the script that ends the watch and prints what it has."""
         return script.preamble(self.token) + _STOP.format(
             token=self.token,
-            mark_hex=shlex.quote(f"ping .*{self.mark.encode().hex()}"),
+            # Written so that it does not match the shell whose argument this script is.
+            running=shlex.quote(f"[p]ing .*{self.mark.encode().hex()}"),
             canary_after=self._send_canary("A"),
             after=self._canary_token("A"),
         )

@@ -18,8 +18,12 @@ from pytest_vmnet.core.parse.pcap import MARK_BYTES
 from pytest_vmnet.errors import ParseError
 
 PING_WAIT_S = 2
+CAPTURE = "capture.pcap"
+"""Name of a capture file: the AppArmor profile of Debian's tcpdump lets it write no other."""
+
 _SNAPLEN = 96
 _MAX_SECTION = 8_000_000
+_MAX_DIGITS = 9
 _MAX_UNPACKED = 256_000_000
 
 PREAMBLE = """\
@@ -111,7 +115,7 @@ def tcpdump_argv(ifname: str, expression: str, limit_s: int, max_packets: int) -
         *("timeout", "-k", "2", str(limit_s)),
         *("tcpdump", "-i", ifname, *link, "-p", "-n", "-U", "--immediate-mode"),
         *("-s", str(_SNAPLEN), "-B", "8192", "-c", str(max_packets)),
-        *("-w", "capture", expression),
+        *("-w", CAPTURE, expression),
     ]
 
 
@@ -132,7 +136,7 @@ def sections(output: bytes, token: str, source: str) -> dict[str, bytes]:
     while at >= 0:
         end = output.find(b"\n", at)
         words = output[at + len(head) : end].split() if end >= 0 else []
-        if len(words) != 2 or not words[1].isdigit():
+        if len(words) != 2 or not words[1].isdigit() or len(words[1]) > _MAX_DIGITS:
             raise ParseError(source, at, "a section's header is damaged")
         start, size = end + 1, int(words[1])
         if start + size > len(output):

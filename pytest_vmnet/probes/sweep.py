@@ -13,7 +13,7 @@ from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.facts import GATE, FlowSpec, HostFacts, Sweep
 from pytest_vmnet.core.parse.iproute import parse_neighbours
-from pytest_vmnet.core.plan import capture_points
+from pytest_vmnet.core.route import capture_points
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.errors import BackendError, ProbeError, VmnetError
 from pytest_vmnet.probes import script

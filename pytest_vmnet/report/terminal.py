@@ -8,7 +8,7 @@ from itertools import groupby
 
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Scope, Verdict
-from pytest_vmnet.options import Setting
+from pytest_vmnet.options.settings import Setting
 from pytest_vmnet.report import story, table
 from pytest_vmnet.report.path import death_sentence, doubts
 from pytest_vmnet.report.picture import columns, pad, path_lines

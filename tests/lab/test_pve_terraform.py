@@ -25,7 +25,7 @@ from pytest_vmnet.lab.toolchain import (
 )
 
 ROOT = Path(__file__).parents[2]
-SECRET = "0123456789abcdef"  # noqa: S105 - of a lab that lives as long as its test
+SECRET = "0123456789abcdef"
 APPLY_LIMIT_S = 120.0
 BOOT_LIMIT_S = 180.0
 """An idle machine with two cores takes 18 s and a few more; a busy one is no failure."""

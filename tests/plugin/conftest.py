@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from pytest_vmnet import plugin_run
 from pytest_vmnet.lab.agent import AgentError
+
+assert plugin_run  # a run in this process must find numpy loaded: it cannot be loaded twice
 
 _FAMILIES = ("VMNET_", "PROXMOX_", "PM_", "SSL_CERT_FILE", "PYTEST_ADDOPTS", "PYTEST_XDIST")
 _ROUTE = json.dumps([{"dst": "default", "gateway": "192.0.2.1", "dev": "eth0"}])
@@ -102,9 +105,12 @@ class Site:
             "VMNET_INTERVAL": "0.01",
         }
 
-    def gate(self, *args: object, env: Mapping[str, str] | None = None) -> Any:
-        """Run a gate on node pve1; *env* changes its environment."""
-        return self._run("--proxmox-node", "pve1", *args, env={**self.environment, **(env or {})})
+    def gate(
+        self, *args: object, env: Mapping[str, str] | None = None, apart: bool = False
+    ) -> Any:
+        """Run a gate on node pve1; *env* changes its environment, *apart* gives it a process."""
+        environment = {**self.environment, **(env or {})}
+        return self._run("--proxmox-node", "pve1", *args, env=environment, apart=apart)
 
 
 Run = Callable[..., Any]
@@ -112,18 +118,28 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run pytest in a process whose environment holds only what the test puts there."""
+    """Run pytest with an environment that holds only what the test puts there.
+
+    Most runs are in this process, which saves them a second of imports each; *apart* gives a run
+    one of its own.
+    """
     for name in list(os.environ):
         if name.startswith(_FAMILIES):
             monkeypatch.delenv(name)
 
-    def start(*args: object, env: Mapping[str, str] | None = None) -> Any:
+    def start(
+        *args: object, env: Mapping[str, str] | None = None, apart: bool = False
+    ) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in (env or {}).items():
                 patch.setenv(name, value)
-            result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *args, timeout=60)
+            words = ("-p", "no:cacheprovider", *args)
+            if apart:
+                result = pytester.runpytest_subprocess(*words, timeout=60)
+            else:
+                result = pytester.runpytest_inprocess(*words)
         shown = result.stdout.str() + result.stderr.str()
-        assert "Traceback" not in shown
+        assert "Traceback (most recent call" not in shown
         assert "INTERNALERROR" not in shown
         assert "s3cret" not in shown
         return result
@@ -147,6 +163,15 @@ def fake() -> dict[str, Any]:
 def certificates(fake: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - TLS compares it with the clock
     return fake["make_certificates"](tmp_path_factory.mktemp("tls"), ["127.0.0.1"], now)
+
+
+async def _end(pve: Any) -> None:
+    """End the API and every connection to it; a client that keeps one open is not waited for."""
+    for connection in pve.runner.server.connections:
+        if connection.transport is not None:
+            connection.transport.abort()
+    await pve.stop()
+    await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -181,7 +206,7 @@ def site(fake: dict[str, Any], certificates: Any, tmp_path: Path, run: Run) -> I
         wait(pve.start(str(certificates.certificate), str(certificates.key)))
         yield Site(pve, certificates.ca, agents, run)
     finally:
-        wait(pve.stop())
+        wait(_end(pve))
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

@@ -27,13 +27,13 @@ def test_idle_run_imports_nothing_heavy(pytester: Any, run: Any) -> None:
             assert not {{name.partition(".")[0] for name in sys.modules}} & set({_HEAVY})
     """)
     quiet = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    result = run("-p", "pytest_vmnet.plugin", env=quiet)
+    result = run("-p", "pytest_vmnet.plugin", env=quiet, apart=True)
     result.assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("word", ["--help", "--version"])
 def test_help_and_version_touch_nothing(run: Any, unreachable: Any, word: str) -> None:
-    result = run("--proxmox-node", "pve1", word, env=unreachable)
+    result = run("--proxmox-node", "pve1", word, env=unreachable, apart=True)
     assert result.ret == 0
     shown = result.stdout.str()
     assert "127.0.0.1" not in shown

@@ -109,7 +109,7 @@ def test_token_file(site: Any, tmp_path: Path) -> None:
         ("--vmnet-rebuild=always", "choose one of never, plan, diagnosed, unhealthy"),
         ("--vmnet-ladder=reboot", "unknown rung 'reboot': choose of restart, remac, rebuild"),
         ("--vmnet-ladder=,", "expected at least one of restart, remac, rebuild"),
-        ("--vmnet-max-unhealthy=lots", "vmnet_max_unhealthy = 'lots' (from command line)"),
+        ("--vmnet-max-unhealthy=lots", "--vmnet-max-unhealthy = 'lots': not a limit; write a number"),
         ("--vmnet-lock-timeout=-1", "expected a number from 0 to 86400"),
         ("--proxmox-ssh=pve1", "expected NODE=TARGET,... or none"),
         ("--proxmox-ssh=pve2=h", "'pve2' is not a tested node (pve1)"),

@@ -82,8 +82,7 @@ def test_the_incident_is_told_with_its_path_and_its_cure() -> None:
     assert "cured in 3 min 20 s; MAC bc:24:11:74:5a:6d -> bc:24:11:0f:0e:0d" in text
     assert "proof: QEMU pid 4411 -> 5120" in text
     assert (
-        "proven: vm-1 -> gateway 192.0.2.1: 165 of 300 lost -> "
-        "0 of 300 lost, at most 1.0 % (95 %)"
+        "proven: vm-1 -> gateway 192.0.2.1: 165 of 300 lost -> 0 of 300 lost, at most 1.0 % (95 %)"
     ) in text
     assert "cured, but the MAC address changed" in text
     assert "is still out there" in text

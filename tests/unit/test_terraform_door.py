@@ -29,7 +29,7 @@ from pytest_vmnet.backends.terraform.redact import HIDDEN, redact, secret_values
 from pytest_vmnet.core.tfplan import judge_plan
 from pytest_vmnet.errors import ConfigError, TerraformError
 
-TOKEN = "root@pam!gate=01234567-89ab-cdef-0123-456789abcdef"  # noqa: S105 - an example
+TOKEN = "root@pam!gate=01234567-89ab-cdef-0123-456789abcdef"
 needs_terraform = pytest.mark.skipif(
     not shutil.which("terraform"), reason="terraform is not on PATH"
 )

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_vmnet.core.facts import FdbMove, Neighbour
 from pytest_vmnet.errors import ParseError
 
-_STAMP = re.compile(r"^Timestamp: (.+) (\d+) usec$")
+_STAMP = re.compile(r"^Timestamp: (.+) (\d{1,6}) usec$", re.ASCII)
 _ENTRY = re.compile(r"^(Deleted )?([0-9a-f:]{17}) dev (\S+)(.*)$")
 
 
@@ -22,7 +22,7 @@ def rows(text: str, source: str) -> list[dict[str, Any]]:
         return []
     try:
         data = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ParseError(source, 0, f"expected iproute2's JSON, got {text[:60]!r}") from problem
     if not isinstance(data, list):
         raise ParseError(source, 0, f"expected a JSON list, got {type(data).__name__}")
@@ -37,14 +37,15 @@ def parse_neighbours(text: str, source: str) -> tuple[Neighbour, ...]:
             address = IPv4Address(str(row.get("dst", "")))
         except AddressValueError:
             continue
-        states = row.get("state") or ["none"]
+        states = row.get("state")
+        state = states[0] if isinstance(states, list) and states else states or "none"
         lladdr = row.get("lladdr")
         found.append(
             Neighbour(
                 address=address,
                 ifname=str(row.get("dev", "")),
                 lladdr=str(lladdr).lower() if lladdr else None,
-                state=str(states[0]).lower(),
+                state=str(state).lower(),
             )
         )
     return tuple(found)
@@ -52,10 +53,13 @@ def parse_neighbours(text: str, source: str) -> tuple[Neighbour, ...]:
 
 def default_gateway(text: str, source: str) -> IPv4Address | None:
     """Return the gateway of the default route with the lowest metric in ``ip -j route``."""
-    candidates = []
-    for row in rows(text, source):
-        if row.get("dst") == "default" and row.get("gateway"):
-            candidates.append((int(row.get("metric", 0)), str(row["gateway"])))
+    candidates = [
+        (row.get("metric", 0), str(row["gateway"]))
+        for row in rows(text, source)
+        if row.get("dst") == "default"
+        and row.get("gateway")
+        and isinstance(row.get("metric", 0), int)
+    ]
     for _, gateway in sorted(candidates):
         try:
             return IPv4Address(gateway)

@@ -119,7 +119,7 @@ def parse_capture(data: bytes, source: str, mark: bytes, *, own_mac: str | None 
                         code=error[3],
                     )
                 )
-        elif ethertype == 0x0806 and len(arps) < _MAX_ASIDES and end - network >= 28:
+        elif ethertype == 0x0806 and len(arps) < _MAX_ASIDES and _is_arp(data, network, end):
             arps.append(_arp(data, network, t_ns, ifindex, out=out))
     return Packets(count, np.array(rows, dtype=SIGHTING), tuple(arps), tuple(errors))
 
@@ -130,8 +130,9 @@ def _icmp(data: bytes, network: int, end: int) -> int | None:
         return None
     if int.from_bytes(data[network + 6 : network + 8]) & 0x1FFF:
         return None  # a later fragment has no ICMP header
-    icmp = network + (data[network] & 0xF) * 4
-    return icmp if icmp + 8 <= end else None
+    length = (data[network] & 0xF) * 4
+    icmp = network + length
+    return icmp if length >= 20 and icmp + 8 <= end else None
 
 
 def _probe(data: bytes, network: int, end: int, mark: bytes) -> tuple[int, int, bool] | None:
@@ -157,6 +158,11 @@ def _error(
         data[icmp],
         data[icmp + 1],
     )
+
+
+def _is_arp(data: bytes, at: int, end: int) -> bool:
+    """Tell whether this is a whole ARP packet for IPv4 over Ethernet."""
+    return end - at >= 28 and data[at : at + 6] == b"\0\1\x08\0\6\4"
 
 
 def _arp(data: bytes, at: int, t_ns: int, ifindex: int, *, out: bool) -> ArpFrame:

@@ -28,6 +28,9 @@ MODELS = frozenset(
         "vmxnet3",
     }
 )
+_TRUE = frozenset({"1", "on", "yes", "true"})
+"""How pve-common's ``JSONSchema.pm`` spells a boolean that is set."""
+
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
@@ -61,8 +64,8 @@ def parse_nic(index: int, text: str) -> Nic:
         mac=mac.lower(),
         bridge=parts.get("bridge"),
         tag=_int(parts.get("tag"), source),
-        firewall=parts.get("firewall") == "1",
-        link_down=parts.get("link_down") == "1",
+        firewall=parts.get("firewall", "").lower() in _TRUE,
+        link_down=parts.get("link_down", "").lower() in _TRUE,
         queues=_int(parts.get("queues"), source),
         mtu=_int(parts.get("mtu"), source),
     )
@@ -87,14 +90,15 @@ def parse_ipconfig(text: str) -> tuple[IPv4Interface | None, IPv4Address | None]
         raise ParseError("ipconfig", 0, f"{text!r}: {problem}") from problem
 
 
-def is_on(value: Any, default_key: str = "enabled") -> bool:
+def is_on(value: object, default_key: str = "enabled") -> bool:
     """Tell whether a property such as ``agent`` is switched on."""
-    return parse_properties(str(value or "0"), default_key).get(default_key) == "1"
+    parts = parse_properties(str(value or "0"), default_key)
+    return parts.get(default_key, "").lower() in _TRUE
 
 
 def _int(text: str | None, source: str) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal():
+    if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ParseError(source, 0, f"expected a number, got {text!r}")
     return int(text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_vmnet.core.facts import HostFacts, NftRule, Sweep
+from pytest_vmnet.core.facts import ArpFrame, HostFacts, NftRule, Sweep, latest_facts
 from pytest_vmnet.core.judge import Judged, Judgement
 from pytest_vmnet.core.ledger import FlowLedger
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
@@ -59,9 +61,8 @@ class Case:
         ]
 
     def facts(self, host: str) -> HostFacts | None:
-        """Return what a host said in the last sweep, or None if it could not."""
-        facts = self.sweeps[-1].hosts.get(host)
-        return facts if facts and not facts.problem else None
+        """Return what a host said last, or None if it never could."""
+        return latest_facts(self.sweeps, host)
 
     def rules(self, host: str) -> tuple[NftRule, ...] | None:
         """Return the dropping rules of a host, or None if they could not be read."""
@@ -94,34 +95,42 @@ class Case:
     def reflected(self) -> tuple[int, int]:
         """Return how many of the guest's own requests came back in by the uplink, of how many.
 
-        Each request counts once, and only those that a proven capture saw leaving.
+        Each request counts once, and only those that a proven capture saw leaving. What is
+        routed back in to a peer is no reflection.
         """
         back = left = 0
-        node = self.facts(self.guest.node)
-        if node is None or node.capture is None or self.uplink is None:
-            return 0, 0
         for ledger in self.ledgers:
             points = [w.point for w in ledger.path.waypoints]
-            if self.uplink not in points or ledger.doubts[points.index(self.uplink)]:
+            if self.uplink is None or points.count(self.uplink) != 1:
                 continue
             index = points.index(self.uplink)
+            if ledger.doubts[index]:
+                continue
             left += int(ledger.seen[0, index].sum())
             back += min(
                 int(ledger.seen[0, index].sum()), ledger.strays.get((index, Leg.REQUEST), 0)
             )
         return back, left
 
-    def other_sources(self) -> dict[str, int]:
-        """Return the other MACs that claimed the guest's address by ARP, with their frames."""
+    def claims(self) -> dict[str, int]:
+        """Return the MACs that claimed the guest's address by ARP, with their frames.
+
+        A broadcast passes several ports: the port that saw most of a MAC's frames counts.
+        """
+        ports: Counter[tuple[str, int, bool]] = Counter(
+            (arp.sha, arp.ifindex, arp.out) for arp in self.arps() if arp.spa == self.guest.address
+        )
         claims: dict[str, int] = {}
-        for sweep in self.sweeps:
-            facts = sweep.hosts.get(self.guest.node)
-            if facts is None or facts.capture is None:
-                continue
-            for arp in facts.capture.packets.arps:
-                if arp.spa == self.guest.address and arp.sha != self.guest.nic.mac:
-                    claims[arp.sha] = claims.get(arp.sha, 0) + 1
+        for (mac, _ifindex, _out), frames in ports.items():
+            claims[mac] = max(frames, claims.get(mac, 0))
         return claims
+
+    def arps(self) -> list[ArpFrame]:
+        """Return the ARP frames that the guest's node captured."""
+        said = (sweep.hosts.get(self.guest.node) for sweep in self.sweeps)
+        return [
+            arp for facts in said if facts and facts.capture for arp in facts.capture.packets.arps
+        ]
 
     def control_loss(self) -> list[Flow]:
         """Return the control flows to the guest's gateway that lose more than allowed."""
@@ -178,9 +187,30 @@ def loss(flow: Flow) -> str:
     return f"{flow.source} -> {flow.target} lost {flow.lost} of {flow.transmitted}"
 
 
-def seen_at(flow: Flow | None, point: str) -> tuple[int, int] | None:
-    """Return requests and replies that *point* saw of a flow, or None if that is unknown."""
-    for cell in flow.points if flow else ():
-        if cell.point == point and cell.requests is not None and cell.replies is not None:
-            return cell.requests, cell.replies
-    return None
+_OTHER_PROTOCOL = re.compile(
+    r"(?<![-@\w])(?:tcp|udp|udplite|sctp|dccp|icmpv6|ipv6-icmp|ip6|nd|arp|igmp|esp|vrrp)(?![-\w])"
+)
+_ICMP = re.compile(r"(?<![-@\w])icmp(?![-\w])")
+_QUOTED = re.compile(r'"[^"]*"')
+_INTERFACE = re.compile(r'(?:(?<!\S)-[io]|[io]ifname|[io]if) "?([\w.@:-]+)([*+]?)"?')
+
+
+def can_take_probe(rule: NftRule, ifname: str | None = None) -> bool:
+    """Tell whether a rule can take an ICMP packet at all.
+
+    A rule for another protocol, or for another interface than *ifname*, cannot.
+    """
+    if rule.family in {"ip6", "arp"}:
+        return False
+    bound = _INTERFACE.search(rule.text)
+    if ifname and bound:
+        name, wildcard = bound.groups()
+        if not (ifname.startswith(name) if wildcard else ifname == name):
+            return False
+    bare = _QUOTED.sub("", rule.text)
+    return bool(_ICMP.search(bare)) or not _OTHER_PROTOCOL.search(bare)
+
+
+def most_likely(rules: Sequence[NftRule]) -> NftRule:
+    """Return the rule that names ICMP, else the first that is not limited to a state."""
+    return min(rules, key=lambda rule: (not _ICMP.search(rule.text), "state" in rule.text))

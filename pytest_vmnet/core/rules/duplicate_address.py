@@ -24,6 +24,8 @@ from pytest_vmnet.core.rules.case import Answer, Case, loss
 from pytest_vmnet.core.words import Rebuild, Scope
 
 REASON = "DuplicateAddress"
+_FEW = 2
+"""Frames that are more than one stray answer."""
 
 
 def examine(case: Case) -> Answer:
@@ -31,9 +33,11 @@ def examine(case: Case) -> Answer:
     facts = case.facts(case.guest.node)
     if facts is None or facts.capture is None:
         return None
-    others = case.other_sources()
+    claims = case.claims()
+    own = {nic.mac for nic in case.guest.nics}
+    others = {mac: frames for mac, frames in claims.items() if mac not in own}
     if not others:
-        heard = sum(arp.spa == case.guest.address for arp in facts.capture.packets.arps)
+        heard = claims.get(case.guest.nic.mac, 0)
         if not heard:
             return None
         return RuledOut(
@@ -42,11 +46,9 @@ def examine(case: Case) -> Answer:
             f"{case.guest.nic.mac}",
         )
     mac, frames = max(others.items(), key=lambda item: (item[1], item[0]))
-    believers = sorted(
-        host
-        for host, seen in case.sweeps[-1].hosts.items()
-        if any(n.address == case.guest.address and n.lladdr == mac for n in seen.neighbours)
-    )
+    believers = _believers(case, mac)
+    if frames < _FEW and not believers:
+        return None
     flow = case.telling
     told = f" {', '.join(believers)} believe it." if believers else ""
     return case.finding(
@@ -67,13 +69,25 @@ def examine(case: Case) -> Answer:
     )
 
 
+def _believers(case: Case, mac: str) -> list[str]:
+    """Return the hosts whose neighbour table gives the guest's address to that MAC."""
+    hosts = sorted({host for sweep in case.sweeps for host in sweep.hosts})
+    said = ((host, case.facts(host)) for host in hosts)
+    return [
+        host
+        for host, facts in said
+        if facts
+        and any(n.address == case.guest.address and n.lladdr == mac for n in facts.neighbours)
+    ]
+
+
 def _from_outside(case: Case, mac: str) -> bool:
     facts = case.facts(case.guest.node)
     if facts is None or facts.capture is None:
         return True
     ports = {
         facts.capture.points.get(arp.ifindex)
-        for arp in facts.capture.packets.arps
+        for arp in case.arps()
         if arp.sha == mac and not arp.out
     }
     return not ports or case.uplink in ports

@@ -21,10 +21,11 @@ References:
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 
 from pytest_vmnet.core.facts import NftRule
 from pytest_vmnet.core.outcome import RuledOut
-from pytest_vmnet.core.rules.case import Answer, Case, loss
+from pytest_vmnet.core.rules.case import Answer, Case, can_take_probe, loss, most_likely
 from pytest_vmnet.core.words import Rebuild, Scope
 
 REASON = "TapEgressDrop"
@@ -43,13 +44,14 @@ def examine(case: Case) -> Answer:
     rules = case.rules(case.guest.node)
     if rules is None:
         return None
-    suspects = [rule for rule in rules if _is_on(rule, tap)]
+    suspects = [rule for rule in rules if _is_on(rule, tap) and can_take_probe(rule, tap)]
     if not suspects:
         return RuledOut(
             reason=REASON,
-            message=f"no netdev egress rule on {tap} among the node's {len(rules)} dropping rules",
+            message=f"none of the node's {len(rules)} dropping rules is a netdev egress rule on "
+            f"{tap} that takes ICMP",
         )
-    rule = suspects[0]
+    rule = most_likely(suspects)
     return case.finding(
         REASON,
         f"A rule on {case.guest.node} drops what is sent out by {tap}: {death.packets} packets "
@@ -70,4 +72,5 @@ def examine(case: Case) -> Answer:
 
 def _is_on(rule: NftRule, tap: str) -> bool:
     devices = re.split(r"[,\s]+", rule.device or "")
-    return rule.family == "netdev" and rule.hook == "egress" and tap in devices
+    is_named = any(device and fnmatchcase(tap, device) for device in devices)
+    return rule.family == "netdev" and rule.hook == "egress" and is_named

@@ -6,7 +6,8 @@ Evidence for:
     Requests leave by the uplink and no reply comes back, or packets for the guest never arrive
     at the uplink, on ways with and without the gateway.
 Evidence against:
-    The way from another host to the guest over the same uplink is clean.
+    The way from another host to the guest over the same uplink is clean; or that host, which
+    does not use the uplink, loses to the gateway as well.
 Not proof:
     Error counters of the node's port at zero: the switch may be the one that drops.
 Remedy:
@@ -16,7 +17,7 @@ Remedy:
 
 from __future__ import annotations
 
-from pytest_vmnet.core.outcome import RuledOut
+from pytest_vmnet.core.outcome import Death, Flow, RuledOut
 from pytest_vmnet.core.rules.case import Answer, Case, loss
 from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Verdict
 
@@ -33,16 +34,21 @@ def examine(case: Case) -> Answer:
     if not (beyond or arriving):
         return RuledOut(reason=REASON, message=f"the packets did not die beyond {uplink}")
     inbound = case.own_flow(FlowKind.INBOUND)
-    if inbound is None:
-        return None
-    if inbound.verdict is Verdict.HEALTHY:
+    if inbound is not None and inbound.verdict is Verdict.HEALTHY:
         return RuledOut(
             reason=REASON,
             message=f"{loss(inbound)} over {uplink} in the same seconds",
         )
-    outside = sum(d.packets for d in inbound.deaths if d.last_seen in {None, uplink})
-    if inbound.verdict is not Verdict.UNHEALTHY or not outside:
+    if inbound is None or inbound.verdict is not Verdict.UNHEALTHY:
         return None
+    outside = sum(d.packets for d in inbound.deaths if _is_outside(d, uplink, inbound.source))
+    if any(control.source == inbound.source for control in case.control_loss()):
+        return None  # both may be the gateway's doing
+    return _finding(case, flow, inbound, outside) if outside * 2 > inbound.lost else None
+
+
+def _finding(case: Case, flow: Flow, inbound: Flow, outside: int) -> Answer:
+    uplink = case.uplink
     others = sorted(
         ident
         for ident, judged in case.judgement.guests.items()
@@ -54,9 +60,8 @@ def examine(case: Case) -> Answer:
         REASON,
         f"The network beyond {uplink} loses {case.guest.ident}'s packets on every way: "
         f"{loss(flow)} and {loss(inbound)}. What is lost left {uplink} and was never answered, "
-        f"or never arrived at {uplink}; between {uplink} and the guest nothing is lost."
-        f"{shared}{spared} Look at the switch port of {uplink}: counters, cable, MAC limits, "
-        f"storm control (`ip -s link show {uplink}` and `ethtool -S {uplink}` on the node).",
+        f"or never arrived at {uplink}.{shared}{spared} Look at the switch port of {uplink}: "
+        f"counters, cable, MAC limits, storm control (`ip -s link show {uplink}` and `ethtool -S {uplink}` on the node).",
         scope=Scope.UPLINK,
         rebuild=Rebuild.NO,
         why="the packets are lost outside of the node",
@@ -66,3 +71,9 @@ def examine(case: Case) -> Answer:
             *(f"control: {loss(control)}" for control in case.clean_controls()),
         ),
     )
+
+
+def _is_outside(death: Death, uplink: str, prober: str) -> bool:
+    """Tell whether packets died between the prober and the uplink, on either leg."""
+    arriving = death.last_seen is None and death.next_point == uplink
+    return arriving or (death.last_seen == uplink and death.next_point == prober)

@@ -17,7 +17,7 @@ from pytest_vmnet.lab.pve.certificate import make_certificates
 from pytest_vmnet.lab.pve.props import Nic
 from pytest_vmnet.lab.pve.server import AUDITOR, AUDITOR_PRIVILEGES, LabPve
 
-TOKEN = "root@pam!vmnet"  # noqa: S105 - its name
+TOKEN = "root@pam!vmnet"
 NODE = "/nodes/pve1"
 
 

@@ -1,0 +1,196 @@
+"""Flows as reports show them: both ends' probes and both stages pooled. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_vmnet.core import stats
+from pytest_vmnet.core.facts import GATE, FlowSpec, Sweep
+from pytest_vmnet.core.ledger import FlowLedger, build_ledger
+from pytest_vmnet.core.outcome import Death, Flow, PointCount
+from pytest_vmnet.core.stats import Threshold
+from pytest_vmnet.core.topology import Inventory
+from pytest_vmnet.core.words import FlowKind, Leg, Verdict
+
+ORDER = (
+    FlowKind.GATEWAY,
+    FlowKind.EXTERNAL,
+    FlowKind.PEER,
+    FlowKind.SERVICE,
+    FlowKind.INBOUND,
+    FlowKind.CONTROL,
+)
+"""Which failing flow tells a guest's story, the first one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One flow of one sweep.
+
+    Attributes:
+        spec: What was planned.
+        ledger: What became of its packets, or None if its prober could not say.
+        rtts: Round-trip times in ms.
+        problem: Why its prober could not say, or None.
+    """
+
+    spec: FlowSpec
+    ledger: FlowLedger | None
+    rtts: tuple[float, ...] = ()
+    problem: str | None = None
+
+
+def parts_of(inventory: Inventory, sweeps: Sequence[Sweep]) -> tuple[Part, ...]:
+    """Return every flow of every sweep, in their order."""
+    return tuple(part for sweep in sweeps for part in _parts(inventory, sweep))
+
+
+def _parts(inventory: Inventory, sweep: Sweep) -> Iterator[Part]:
+    ledgers = {ledger.flow.number: ledger for ledger in build_ledger(sweep, inventory)}
+    for spec in sweep.flows:
+        ledger = ledgers.get(spec.number)
+        ping = sweep.ping(spec)
+        if ledger is None or ping is None:
+            facts = sweep.hosts.get(spec.source)
+            problem = facts.problem if facts else None
+            told = problem or f"{spec.source} could not say what it sent to {spec.target}"
+            yield Part(spec, None, problem=told)
+        else:
+            yield Part(spec, ledger, rtts=tuple(ping.rtt_ms.values()))
+
+
+class FlowBuilder:
+    """Makes a guest's flows of the parts that it has a share in.
+
+    Args:
+        parts: Every flow of every sweep.
+        threshold: What has to be proven.
+    """
+
+    def __init__(self, parts: Sequence[Part], threshold: Threshold) -> None:
+        self._threshold = threshold
+        self._by_owner: dict[str, dict[tuple[FlowKind, str], list[Part]]] = {}
+        self._controls: dict[tuple[str, str], list[Part]] = {}
+        for part in parts:
+            spec = part.spec
+            if spec.kind is FlowKind.CONTROL:
+                self._controls.setdefault((spec.source, spec.target), []).append(part)
+            elif spec.kind is FlowKind.INBOUND:
+                self._own(spec.target, spec.target, part)
+            else:
+                self._own(spec.source, spec.target, part)
+                if spec.kind is FlowKind.PEER:
+                    self._own(spec.target, spec.source, part)
+
+    def _own(self, owner: str, other: str, part: Part) -> None:
+        groups = self._by_owner.setdefault(owner, {})
+        groups.setdefault((part.spec.kind, other), []).append(part)
+
+    def flows_of(self, ident: str) -> list[tuple[Flow, Sequence[Part]]]:
+        """Return a guest's flows in the order that tells its story, each with its parts."""
+        groups = self._by_owner.get(ident, {})
+        order = sorted(groups, key=lambda key: (ORDER.index(key[0]), key[1]))
+        return [
+            (self._flow(groups[key], target=key[1], owner=ident), groups[key]) for key in order
+        ]
+
+    def controls(self) -> tuple[Flow, ...]:
+        """Return the flows that belong to no guest."""
+        return tuple(
+            self._flow(parts, target=target, owner=source)
+            for (source, target), parts in sorted(self._controls.items())
+        )
+
+    def _flow(self, parts: Sequence[Part], *, target: str, owner: str) -> Flow:
+        kind = parts[0].spec.kind
+        source = GATE if kind is FlowKind.INBOUND else owner
+        mine = [part.ledger for part in parts if part.ledger is not None]
+        sent = sum(int(ledger.sent.sum()) for ledger in mine)
+        lost = sum(int(ledger.lost.sum()) for ledger in mine)
+        rtts = [rtt for part in parts for rtt in part.rtts]
+        limit = self._threshold
+        notes = [part.problem for part in parts if part.problem]
+        return Flow(
+            source=source,
+            target=target,
+            kind=kind,
+            transmitted=sent,
+            received=sent - lost,
+            loss_lower_bound=stats.lower_bound(lost, sent, limit.confidence),
+            loss_upper_bound=stats.upper_bound(lost, sent, limit.confidence),
+            confidence=limit.confidence,
+            max_loss=limit.max_loss,
+            verdict=self._verdict(mine, sent, lost, complete=not notes),
+            points=_pooled_points(mine, source),
+            deaths=_pooled_deaths(mine, owner),
+            rtt_avg_ms=sum(rtts) / len(rtts) if rtts else None,
+            rtt_max_ms=max(rtts, default=None),
+            note=notes[0] if notes else None,
+        )
+
+    def _verdict(
+        self, mine: Sequence[FlowLedger], sent: int, lost: int, *, complete: bool
+    ) -> Verdict:
+        limit = self._threshold
+        for ledger in mine:  # an end of its own can add a failure, never a pass
+            own_sent, own_lost = int(ledger.sent.sum()), int(ledger.lost.sum())
+            if stats.lower_bound(own_lost, own_sent, limit.confidence) > limit.max_loss:
+                return Verdict.UNHEALTHY
+        pooled = stats.flow_verdict(
+            lost, sent, max_loss=limit.max_loss, confidence=limit.confidence
+        )
+        if pooled is Verdict.HEALTHY and not complete:
+            return Verdict.INCONCLUSIVE
+        return pooled
+
+
+def _pooled_points(ledgers: Sequence[FlowLedger], source: str) -> tuple[PointCount, ...]:
+    """Add up the counts of the ledgers that *source* started; of the first prober else."""
+    if not ledgers:
+        return ()
+    own = [ledger for ledger in ledgers if ledger.flow.source == source]
+    same = own or [led for led in ledgers if led.flow.source == ledgers[0].flow.source]
+    rows = []
+    for columns in zip(*(ledger.counts() for ledger in same), strict=True):
+        doubt = next((cell.doubt for cell in columns if cell.doubt), None)
+        rows.append(
+            PointCount(
+                point=columns[0].point,
+                requests=None if doubt else sum(cell.requests or 0 for cell in columns),
+                replies=None if doubt else sum(cell.replies or 0 for cell in columns),
+                doubt=doubt,
+            )
+        )
+    return tuple(rows)
+
+
+def _pooled_deaths(ledgers: Sequence[FlowLedger], owner: str) -> tuple[Death, ...]:
+    pooled: Counter[tuple[Leg, str | None, str | None]] = Counter()
+    for ledger in ledgers:
+        for death in ledger.deaths():
+            last = _seen_from(owner, ledger, death.last_seen)
+            following = _seen_from(owner, ledger, death.next_point)
+            pooled[death.leg, last, following] += death.packets
+    ranked = sorted(pooled.items(), key=lambda item: (-item[1], str(item[0])))
+    return tuple(
+        Death(leg=leg, last_seen=last, next_point=following, packets=packets)
+        for (leg, last, following), packets in ranked
+    )
+
+
+def _seen_from(owner: str, ledger: FlowLedger, point: str | None) -> str | None:
+    """Return a point's name in *owner*'s report: what a peer calls ``guest:eth0`` is the peer's.
+
+    A ledger names the points inside of its prober ``guest:...`` and those inside of a guest at
+    the far end by its id.
+    """
+    source, target = ledger.flow.source, ledger.flow.target
+    if point is None or ledger.flow.kind is not FlowKind.PEER or owner != target:
+        return point
+    if point.startswith("guest:"):
+        return point.replace("guest", source, 1)
+    if point.startswith(f"{target}:"):
+        return point.replace(target, "guest", 1)
+    return point

@@ -1,0 +1,1 @@
+"""The option table, and settings that know where their value came from."""

@@ -1,0 +1,105 @@
+"""One option, and the parsers of its text. An idle pytest run imports this: it stays light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Parse = Callable[[str], Any]
+
+
+class Option(NamedTuple):
+    """One setting.
+
+    Attributes:
+        flag: Command-line flag with its dashes.
+        help: Help text.
+        default: Value when nothing sets it.
+        parse: From text to value; raises ValueError with what was expected.
+        env: Environment variables that may set it, the strongest first.
+        repeatable: Given several times or as a comma list; the value is a tuple.
+        switch: A flag without a value.
+        choices: Allowed texts, for the help.
+        secretive: Show the source in the header, never the value.
+    """
+
+    flag: str
+    help: str
+    default: Any = None
+    parse: Parse = str
+    env: tuple[str, ...] = ()
+    repeatable: bool = False
+    switch: bool = False
+    choices: tuple[str, ...] = ()
+    metavar: str | None = None
+    secretive: bool = False
+
+    @property
+    def dest(self) -> str:
+        """Attribute name on pytest's option object."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    @property
+    def ini(self) -> str:
+        """Name in an ini file."""
+        name = self.dest
+        return f"vmnet_{name}" if name.startswith("proxmox_") else name
+
+
+def number(low: float, high: float, kind: type = float) -> Parse:
+    """Return a parser of a number between *low* and *high*, both included."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high:
+            raise ValueError(f"expected a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def fraction(text: str) -> float:
+    """Parse ``1%``, ``1 %`` or ``0.01`` as a share, 0 included and 1 excluded."""
+    cleaned = text.strip()
+    value = float(cleaned[:-1]) / 100 if cleaned.endswith("%") else float(cleaned)
+    if not 0 <= value < 1:
+        raise ValueError("expected a share such as 0.01 or 1%")
+    return value
+
+
+def one_of(*choices: str) -> Parse:
+    """Return a parser that takes one of *choices*."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"choose one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def truth(text: str) -> bool:
+    """Parse yes or no in the spellings that ini files and environments use."""
+    lowered = text.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def peers(text: str) -> str:
+    """Parse ``segment``, ``all`` or a number of peers."""
+    if text in {"segment", "all"} or (text.isdecimal() and int(text) >= 0):
+        return text
+    raise ValueError("expected segment, all or a number of peers")
+
+
+def ladder(text: str) -> tuple[str, ...]:
+    """Parse a comma list of rungs, the gentlest first."""
+    rungs = tuple(part.strip() for part in text.split(",") if part.strip())
+    if unknown := [rung for rung in rungs if rung not in {"restart", "remac", "rebuild"}]:
+        raise ValueError(f"unknown rung {unknown[0]!r}: choose of restart, remac, rebuild")
+    if not rungs:
+        raise ValueError("expected at least one of restart, remac, rebuild")
+    return rungs

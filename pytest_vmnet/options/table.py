@@ -1,0 +1,260 @@
+"""The option table: every setting of the gate, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytest_vmnet.options.option import Option, fraction, ladder, number, one_of, peers, truth
+
+
+def _choice(flag: str, help_: str, choices: tuple[str, ...], default: str, **more: Any) -> Option:
+    return Option(
+        flag=flag, help=help_, default=default, parse=one_of(*choices), choices=choices, **more
+    )
+
+
+CONNECTION = (
+    Option(
+        flag="--proxmox-node",
+        help="switch the gate on for this node; repeatable, a comma list, or 'all'",
+        repeatable=True,
+        metavar="NODE",
+    ),
+    Option(
+        flag="--proxmox-host",
+        help="API endpoint: host, host:port or URL",
+        env=(
+            "VMNET_PROXMOX_HOST",
+            "PROXMOX_VE_ENDPOINT",
+            "PM_API_URL",
+            "PROXMOX_URL",
+            "PROXMOX_HOST",
+        ),
+        metavar="HOST",
+    ),
+    Option(
+        flag="--proxmox-user",
+        help="API user, for example vmnet@pve",
+        env=("VMNET_PROXMOX_USER", "PROXMOX_VE_USERNAME", "PM_USER", "PROXMOX_USER"),
+        metavar="USER@REALM",
+    ),
+    Option(
+        flag="--proxmox-token-name",
+        help="name of the API token, the part behind the '!'",
+        env=("VMNET_PROXMOX_TOKEN_NAME",),
+        metavar="NAME",
+    ),
+    Option(
+        flag="--proxmox-token-file",
+        help="file with the token: its secret, or USER@REALM!NAME=SECRET",
+        env=("VMNET_PROXMOX_TOKEN_FILE",),
+        parse=Path,
+        metavar="PATH",
+        secretive=True,
+    ),
+    Option(
+        flag="--proxmox-ca",
+        help="CA certificates (PEM) that the API's certificate is checked against",
+        env=("VMNET_PROXMOX_CA", "SSL_CERT_FILE"),
+        parse=Path,
+        metavar="PATH",
+    ),
+    Option(
+        flag="--proxmox-insecure",
+        help="do not check the API's certificate",
+        default=False,
+        parse=truth,
+        switch=True,
+        env=("VMNET_PROXMOX_INSECURE", "PROXMOX_VE_INSECURE", "PM_TLS_INSECURE"),
+    ),
+    Option(
+        flag="--proxmox-ssh",
+        help="how to reach a node's shell: NODE=TARGET,... or 'none'; "
+        "default root@ the node's address in the cluster",
+        repeatable=True,
+        env=("VMNET_PROXMOX_SSH",),
+        metavar="NODE=TARGET",
+    ),
+)
+
+GATE = (
+    Option(
+        flag="--vmnet-guest",
+        help="guests to test: name glob, VMID, tag:NAME or pool:NAME; repeatable",
+        repeatable=True,
+        env=("VMNET_GUEST",),
+        metavar="PATTERN",
+    ),
+    Option(
+        flag="--vmnet-count",
+        help="probes per flow (default: what proves --vmnet-max-loss at --vmnet-confidence)",
+        parse=number(5, 60000, int),
+        env=("VMNET_COUNT",),
+        metavar="N",
+    ),
+    Option(
+        flag="--vmnet-interval",
+        help="seconds between two probes of a flow",
+        default=0.02,
+        parse=number(0.002, 10),
+        env=("VMNET_INTERVAL",),
+        metavar="S",
+    ),
+    Option(
+        flag="--vmnet-max-loss",
+        help="largest loss that a healthy flow may have, for example 1%%",
+        default=0.01,
+        parse=fraction,
+        env=("VMNET_MAX_LOSS",),
+        metavar="SHARE",
+    ),
+    Option(
+        flag="--vmnet-confidence",
+        help="confidence of every bound",
+        default=0.95,
+        parse=number(0.5, 0.999999),
+        env=("VMNET_CONFIDENCE",),
+        metavar="SHARE",
+    ),
+    Option(
+        flag="--vmnet-peers",
+        help="peers of each guest: segment (same bridge, VLAN and subnet), a number, or all",
+        default="segment",
+        parse=peers,
+        env=("VMNET_PEERS",),
+        metavar="segment|N|all",
+    ),
+    Option(
+        flag="--vmnet-external",
+        help="address beyond the gateway to probe, or 'none'",
+        env=("VMNET_EXTERNAL",),
+        metavar="ADDRESS",
+    ),
+    Option(
+        flag="--vmnet-gateway",
+        help="gateway of guests that have no default route",
+        env=("VMNET_GATEWAY",),
+        metavar="ADDRESS",
+    ),
+    Option(
+        flag="--vmnet-wait",
+        help="seconds to wait for guests that are still starting",
+        default=60.0,
+        parse=number(0, 3600),
+        env=("VMNET_WAIT",),
+        metavar="S",
+    ),
+    _choice(
+        "--vmnet-inbound",
+        "probe the guests from here as well",
+        ("auto", "off"),
+        "auto",
+        env=("VMNET_INBOUND",),
+    ),
+    _choice(
+        "--vmnet-inconclusive",
+        "what an inconclusive guest does to its tests",
+        ("error", "fail", "skip"),
+        "error",
+        env=("VMNET_INCONCLUSIVE",),
+    ),
+    Option(
+        flag="--vmnet-dry-run",
+        help="print every command, packet rate and duration, and send nothing",
+        default=False,
+        parse=truth,
+        switch=True,
+    ),
+    _choice(
+        "--vmnet-rebuild",
+        "when a sick guest may be rebuilt",
+        ("never", "plan", "diagnosed", "unhealthy"),
+        "never",
+    ),
+    Option(
+        flag="--vmnet-rebuildable",
+        help="guests that may be acted upon at all; repeatable",
+        default=("tag:vmnet-rebuild",),
+        repeatable=True,
+        metavar="PATTERN",
+    ),
+    Option(
+        flag="--vmnet-ladder",
+        help="rungs that may be tried, gentlest first",
+        default=("restart", "rebuild"),
+        parse=ladder,
+        metavar="RUNG,...",
+    ),
+    Option(
+        flag="--vmnet-max-unhealthy",
+        help="most unhealthy guests in a bridge for an act: N or N%% (default: 1 or 20%%)",
+        metavar="N|N%",
+    ),
+    Option(
+        flag="--vmnet-rebuild-interval",
+        help="seconds between two rebuilds of the same guest",
+        default=86400.0,
+        parse=number(0, 10**9),
+        metavar="S",
+    ),
+    Option(
+        flag="--vmnet-taint",
+        help="rebuild by taint and apply instead of plan -replace",
+        default=False,
+        parse=truth,
+        switch=True,
+    ),
+    Option(
+        flag="--vmnet-journal",
+        help="journal of acts (default: on the node)",
+        env=("VMNET_JOURNAL",),
+        parse=Path,
+        metavar="PATH",
+    ),
+    Option(
+        flag="--vmnet-lock-timeout",
+        help="seconds to wait for another gate on the same node",
+        default=0.0,
+        parse=number(0, 86400),
+        env=("VMNET_LOCK_TIMEOUT",),
+        metavar="S",
+    ),
+    Option(
+        flag="--vmnet-terraform-dir",
+        help="Terraform root that made the guests",
+        env=("VMNET_TERRAFORM_DIR",),
+        parse=Path,
+        metavar="PATH",
+    ),
+    Option(
+        flag="--vmnet-json",
+        help="write the outcome as JSON (schema 1)",
+        env=("VMNET_JSON",),
+        parse=Path,
+        metavar="PATH",
+    ),
+    Option(
+        flag="--vmnet-markdown",
+        help="write the outcome as a Markdown report",
+        env=("VMNET_MARKDOWN",),
+        parse=Path,
+        metavar="PATH",
+    ),
+    Option(
+        flag="--vmnet-strict",
+        help="exit 7 instead of 0 after a run that had to heal",
+        default=False,
+        parse=truth,
+        switch=True,
+    ),
+    Option(
+        flag="--vmnet-lab",
+        help="run in the embedded lab, brought up if it is not",
+        default=False,
+        parse=truth,
+        switch=True,
+    ),
+)
+
+TABLE = CONNECTION + GATE
