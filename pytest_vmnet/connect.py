@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pytest_vmnet.errors import CommandError, ConfigError
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.remediation.journal import FileJournal, HostJournal, Journal
 
+_SECRET = re.compile(r"[!-~]+")
 _TOKENS = ("VMNET_PROXMOX_API_TOKEN", "PROXMOX_VE_API_TOKEN")
 """Variables with a whole token, USER@REALM!NAME=SECRET."""
 
@@ -24,7 +26,10 @@ _PAIRS = (
     ("PM_API_TOKEN_ID", "PM_API_TOKEN_SECRET"),
     ("PROXMOX_TOKEN_ID", "PROXMOX_TOKEN_SECRET"),
 )
-"""Variables with a token's id and its secret."""
+"""Variables with a token's id, whole or its part behind the "!", and its secret."""
+
+_Token = tuple[str | None, str | None, str]
+"""User and token name, each None where they are not told, and the secret."""
 
 
 def endpoint(settings: Settings, environment: Mapping[str, str]) -> Endpoint:
@@ -83,32 +88,49 @@ def _token(
         except (OSError, UnicodeDecodeError) as problem:
             raise ConfigError(f"--proxmox-token-file = {str(file)!r}: {problem}") from problem
         return *_split_token(text, str(file)), str(file)
-    whole = [(n, environment[n]) for n in _TOKENS if environment.get(n)]
-    whole += [
-        (name, f"{environment[ident]}={environment[name]}")
+    found = [(n, _split_token(environment[n], n)) for n in _TOKENS if environment.get(n)]
+    found += [
+        (name, _paired_token(environment[ident], environment[name], ident, name))
         for ident, name in _PAIRS
         if environment.get(ident) and environment.get(name)
     ]
-    if not whole:
+    if not found:
         raise ConfigError(
             "no API token: set PROXMOX_VE_API_TOKEN to USER@REALM!NAME=SECRET, or pass "
             "--proxmox-token-file; `vmnet doctor` prints the commands that make one"
         )
-    name, text = whole[0]
-    for other, other_text in whole[1:]:
-        if other_text != text:
+    name, token = found[0]
+    for other, other_token in found[1:]:
+        if any(a != b for a, b in zip(token, other_token, strict=True) if a and b):
             raise ConfigError(f"{name} and {other} are both set and disagree; unset one of them")
-    return *_split_token(text, name), name
+    return *token, name
 
 
-def _split_token(text: str, source: str) -> tuple[str | None, str | None, str]:
+def _split_token(text: str, source: str) -> _Token:
     if "!" not in text:
-        return None, None, text
+        return None, None, _secret(text, source)
     ident, _, secret = text.partition("=")
     user, _, name = ident.partition("!")
     if not (user and name and secret):
         raise ConfigError(f"the token in {source} is not of the form USER@REALM!NAME=SECRET")
-    return user, name, secret
+    return user, name, _secret(secret, source)
+
+
+def _paired_token(ident: str, secret: str, ident_source: str, source: str) -> _Token:
+    user, separator, name = ident.rpartition("!")
+    if not name or (separator and not user):
+        raise ConfigError(f"{ident_source} is neither USER@REALM!NAME nor NAME")
+    return user or None, name, _secret(secret, source)
+
+
+def _secret(text: str, source: str) -> str:
+    """Return a secret that fits into an HTTP header; what does not would end up in messages."""
+    if not _SECRET.fullmatch(text):
+        raise ConfigError(
+            f"the token in {source} is empty, or has characters that no token has "
+            "(a line break, a blank, or beyond ASCII)"
+        )
+    return text
 
 
 def shells(settings: Settings, inventory: Inventory) -> tuple[dict[str, Shell], list[str]]:

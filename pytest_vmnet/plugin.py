@@ -141,16 +141,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     state = metafunc.config.stash.get(STATE, None)
     if state is None:
-        off = pytest.mark.skip(reason="the gate is off: pass --proxmox-node")
-        values = (None,) * len(wanted)
-        metafunc.parametrize(wanted, [pytest.param(*values, marks=off)], indirect=True)
+        _skip_all(metafunc, wanted, "the gate is off: pass --proxmox-node")
         return
     from pytest_vmnet import plugin_run  # noqa: PLC0415 - the gate is on
 
     rows = plugin_run.parameters(state, wanted)
+    if not rows:
+        _skip_all(metafunc, wanted, f"the site has nothing to test as {' and '.join(wanted)}")
+        return
     metafunc.parametrize(
         wanted, [row for _, row in rows], ids=[name for name, _ in rows], indirect=True
     )
+
+
+def _skip_all(metafunc: pytest.Metafunc, wanted: list[str], reason: str) -> None:
+    """Leave one skipped test instead of an empty parameter set, which an ini may forbid."""
+    row = pytest.param(*(None,) * len(wanted), marks=pytest.mark.skip(reason=reason), id="none")
+    metafunc.parametrize(wanted, [row], indirect=True)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -178,7 +185,7 @@ def _outcome(item: pytest.Item) -> GuestOutcome | None:
     """Return what the run says of the guest that a test is about, or None."""
     state = item.config.stash.get(STATE, None)
     callspec = getattr(item, "callspec", None)
-    if state is None or callspec is None or "vm" not in callspec.params:
+    if state is None or callspec is None or not callspec.params.get("vm"):
         return None
     if state.outcome is None and state.handover is None:
         return None
@@ -251,7 +258,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from pytest_vmnet import plugin_run  # noqa: PLC0415 - the gate is on
 
-    plugin_run.write_reports(session.config, state, int(session.exitstatus))
+    written = plugin_run.write_reports(session.config, state, int(session.exitstatus))
+    if not written and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
     healed = state.outcome is not None and any(g.healed for g in state.outcome.guests)
     if state.settings["vmnet_strict"] and healed and session.exitstatus == 0:
         session.exitstatus = _HEALED

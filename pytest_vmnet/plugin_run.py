@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -56,18 +57,20 @@ def start(config: pytest.Config, settings: Settings) -> State:
 def _report_failure(settings: Settings, gate: Gate | None, error: str) -> str:
     """Write into the reports why there is nothing in them; return what keeps us from that."""
     run = (gate or _Blind(settings)).frame(error=error)
-    try:
-        _write(settings, run)
-    except VmnetError as problem:
-        return f"\n{problem}"
-    return ""
+    return "".join(f"\n{problem}" for problem in _write(settings, run))
 
 
-def _write(settings: Settings, run: RunOutcome) -> None:
-    if settings["vmnet_json"] is not None:
-        write_json(settings["vmnet_json"], run)
-    if settings["vmnet_markdown"] is not None:
-        write_markdown(settings["vmnet_markdown"], run)
+def _write(settings: Settings, run: RunOutcome) -> list[str]:
+    """Write the reports that are asked for; return what kept us from it, one text each."""
+    problems = []
+    for option, write in (("vmnet_json", write_json), ("vmnet_markdown", write_markdown)):
+        if settings[option] is None:
+            continue
+        try:
+            write(settings[option], run)
+        except VmnetError as error:
+            problems.append(str(error))
+    return problems
 
 
 class _Blind(Gate):
@@ -81,6 +84,7 @@ class _Blind(Gate):
         self._begun = self.clock.monotonic()
         self.inventory = None
         self.notes = []
+        self.unfinished = None
         self._versions = {}
 
 
@@ -103,7 +107,7 @@ def parameters(state: State, wanted: Sequence[str]) -> list[tuple[str, tuple[str
     site = state.inventory
     peers = state.settings["vmnet_peers"]
     rows = []
-    for guest in site.guests if {"vm", "peer"} & set(wanted) else ():
+    for guest in site.tested if {"vm", "peer"} & set(wanted) else ():
         partners = peers_of(guest, site, peers) if "peer" in wanted else (guest,)
         for partner in partners:
             row = {"vm": guest.ident, "peer": partner.ident, **_place(guest)}
@@ -112,7 +116,7 @@ def parameters(state: State, wanted: Sequence[str]) -> list[tuple[str, tuple[str
     if {"vm", "peer"} & set(wanted):
         return rows
     if "bridge" in wanted:
-        places = sorted({tuple(_place(guest).items()) for guest in site.guests})
+        places = sorted({tuple(_place(guest).items()) for guest in site.tested})
         return [
             (dict(place)["bridge"], tuple(dict(place)[fixture] for fixture in wanted))
             for place in places
@@ -132,7 +136,7 @@ def tested_items(items: Iterable[pytest.Item]) -> set[str]:
 
 def tested_ids(ids: Iterable[str], inventory: Inventory) -> set[str]:
     """Return the ids of the guests that xdist's test ids are about."""
-    known = {guest.ident for guest in inventory.guests}
+    known = {guest.ident for guest in inventory.tested}
     found: set[str] = set()
     for nodeid in ids:
         inside = nodeid.partition("[")[2].removesuffix("]")
@@ -172,16 +176,25 @@ def _dry_run(config: pytest.Config, state: State, tested: set[str]) -> None:
     pytest.exit(f"dry run: {len(flows)} flows, nothing was sent", returncode=0)
 
 
-def write_reports(config: pytest.Config, state: State, exitstatus: int) -> None:
-    """Write JSON and Markdown; a run that ended before the guests were judged says so in them."""
+def write_reports(config: pytest.Config, state: State, exitstatus: int) -> bool:
+    """Write JSON and Markdown; a run that ended before the guests were judged says so in them.
+
+    Returns:
+        Whether all is written; what is not has been told, and keeps nothing else from its end.
+    """
     run = state.outcome
     if run is None:
         if exitstatus == pytest.ExitCode.USAGE_ERROR:
-            return  # they are written, with the reason
+            return True  # they are written, with the reason
         if config.option.collectonly or state.settings["vmnet_dry_run"]:
-            return
+            return True
         run = state.gate.frame(error=_UNJUDGED.get(exitstatus, _UNJUDGED[0]))
-    try:
-        _write(state.settings, run)
-    except VmnetError as error:
-        raise pytest.UsageError(str(error)) from error
+        if state.gate.unfinished is not None:
+            run = replace(state.gate.unfinished, error="interrupted during an act")
+    problems = _write(state.settings, run)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        for problem in problems:
+            reporter.ensure_newline()
+            reporter.write_line(f"ERROR: {problem}", red=True)
+    return not problems

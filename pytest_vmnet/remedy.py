@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pytest_vmnet import connect
 from pytest_vmnet.backends.clock import Clock
-from pytest_vmnet.backends.hosts import LocalShell, Shell
+from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
-from pytest_vmnet.core.facts import GATE, Sweep, mac_text
+from pytest_vmnet.core.facts import Sweep
 from pytest_vmnet.core.guardrails.case import Limit, Mode, PolicySettings, Subject
 from pytest_vmnet.core.guardrails.journal import JournalEntry
 from pytest_vmnet.core.judge import Judgement
@@ -19,12 +18,13 @@ from pytest_vmnet.core.outcome import Attempt, Decision, GuestOutcome
 from pytest_vmnet.core.policy import decide
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import Action, AttemptOutcome, Verdict
-from pytest_vmnet.errors import BackendError, ProxmoxError, VmnetError
+from pytest_vmnet.errors import ProxmoxError, VmnetError
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.probes import site
 from pytest_vmnet.remediation.heal import Healer
 from pytest_vmnet.remediation.journal import Journal
 from pytest_vmnet.remediation.rebuild import RebuildSettings
+from pytest_vmnet.standing import Own, own_identity, subject_of
 
 _ACTS = (Action.RESTART, Action.REMAC, Action.REBUILD, Action.HOLD)
 
@@ -61,27 +61,37 @@ class Remedy:
         judgement: How the guests were judged.
         sweeps: The facts.
         retested: The judgement after the last act, or None without one.
+        settled: The outcomes as they are known so far, also after an interrupt.
     """
 
     gate: GateRun
     judgement: Judgement
     sweeps: Sequence[Sweep]
     retested: Judgement | None = None
+    settled: list[GuestOutcome] = field(default_factory=list)
 
     def decide_and_act(self, outcomes: Sequence[GuestOutcome]) -> list[GuestOutcome]:
         """Return the outcomes with decisions, attempts and final verdicts; one guest at a time."""
-        settled = list(outcomes)
-        own = _own_identity() if self._mode is not Mode.NEVER else (frozenset(), None)
+        settled = self.settled = list(outcomes)
+        own = own_identity() if self._mode is not Mode.NEVER else Own()
         for index in range(len(settled)):
             outcome = settled[index]  # as it is now: an act renews every guest's flows
             journal, history, trouble = self._history(outcome)
-            subject = self._subject(outcome, settled, own, trouble)
+            subject = subject_of(
+                outcome,
+                settled,
+                judgement=self.judgement,
+                sweeps=self.sweeps,
+                own=own,
+                resource_problem=self.gate.resource_problems.get(outcome.guest.vmid),
+                trouble=trouble,
+            )
             policy = self._policy(journal)
             now = self.gate.clock.now()
             decision = decide(subject, settled, policy, history, now)
             settled[index] = replace(outcome, decision=decision)
             if decision.action in _ACTS and journal is not None:
-                settled = self._act(settled, index, subject, journal)
+                settled = self.settled = self._act(settled, index, subject, journal)
         return settled
 
     @property
@@ -117,67 +127,6 @@ class Remedy:
         self.gate.notes += history.notes
         return journal, history.entries, "; ".join(history.damage) or None
 
-    def _subject(
-        self,
-        outcome: GuestOutcome,
-        population: Sequence[GuestOutcome],
-        own: tuple[frozenset[str], str | None],
-        trouble: str | None,
-    ) -> Subject:
-        guest = outcome.guest
-        address = str(guest.address)
-        addresses, uuid = own
-        obstacles = [trouble] if trouble else []
-        if guest.dhcp:
-            obstacles.append(
-                "its address is not set by cloud-init: a new VM, or one with a new MAC, may come "
-                "up with another one or with none"
-            )
-        serves = []
-        clients = [o.guest.ident for o in population if str(o.guest.gateway) == address]
-        if clients:
-            serves.append(f"gateway of {', '.join(clients)}")
-        resolved = [o.guest.ident for o in population if address in o.guest.nameservers]
-        if others := [ident for ident in resolved if ident != guest.ident]:
-            serves.append(f"DNS server of {', '.join(others)}")
-        return Subject(
-            outcome=outcome,
-            measured_macs=self._measured_macs(guest),
-            is_gate=address in addresses or (uuid is not None and uuid == guest.smbios_uuid),
-            serves=tuple(serves),
-            prober_sick=self._prober_sick(guest),
-            resource_problem=self.gate.resource_problems.get(guest.vmid),
-            obstacles=tuple(obstacles),
-        )
-
-    def _measured_macs(self, guest: Guest) -> tuple[str, ...]:
-        """Return the source MACs that the guest's tap saw coming from it."""
-        macs: set[str] = set()
-        for sweep in self.sweeps:
-            facts = sweep.hosts.get(guest.node)
-            if facts is None or facts.capture is None:
-                continue
-            rows = facts.capture.packets.sightings
-            for ifindex, name in facts.capture.points.items():
-                if name == guest.tap and len(rows):
-                    mine = rows[(rows["ifindex"] == ifindex) & ~rows["out"]]
-                    macs |= {mac_text(int(mac)) for mac in set(mine["mac"].tolist())}
-        return tuple(sorted(macs))
-
-    def _prober_sick(self, guest: Guest) -> str | None:
-        facts = self.sweeps[-1].hosts.get(guest.node)
-        if facts is None:
-            return f"nobody watched {guest.node}: without a shell there, nothing is located"
-        if facts.problem:
-            return facts.problem
-        if facts.capture and guest.tap in facts.capture.doubts:
-            return f"{guest.tap}: {facts.capture.doubts[guest.tap]}"
-        lossy = {f.source for f in self.judgement.controls if f.verdict is Verdict.UNHEALTHY}
-        clean = {f.source for f in self.judgement.controls if f.verdict is Verdict.HEALTHY}
-        if GATE in lossy and clean:
-            return f"the gate's own host loses packets to the gateway, {', '.join(clean)} does not"
-        return None
-
     def _act(
         self,
         settled: list[GuestOutcome],
@@ -200,15 +149,43 @@ class Remedy:
                 use_taint=self.gate.settings["vmnet_taint"],
             ),
         )
-        attempts, decision, guest = healer.heal(
-            outcome.guest,
-            outcome.decision,
-            subject.signature,
-            self._site,
-            wait_ready=self._wait_ready,
-            reprobe=lambda: self._reprobe(outcome.guest, [o.guest.ident for o in settled]),
-        )
+        begun = self.gate.clock.monotonic()
+        try:
+            attempts, decision, guest = healer.heal(
+                outcome.guest,
+                outcome.decision,
+                subject.signature,
+                self._site,
+                wait_ready=self._wait_ready,
+                reprobe=lambda: self._reprobe(outcome.guest, [o.guest.ident for o in settled]),
+            )
+        except KeyboardInterrupt:
+            broken = self._broken_off(outcome, journal, begun)
+            self.gate.progress(broken.message)
+            settled[index] = replace(outcome, attempts=(broken,))
+            raise
         return self._after(settled, index, decision, attempts, guest)
+
+    def _broken_off(self, outcome: GuestOutcome, journal: Journal, begun: float) -> Attempt:
+        """Return the attempt that an interrupt ended, as far as the journal knows it."""
+        guest = outcome.guest
+        try:
+            entries = [e for e in journal.read().entries if e.run_id == self.gate.run_id]
+        except VmnetError:
+            entries = []
+        last = entries[-1] if entries else None
+        rung = last.rung if last else outcome.decision.action
+        where = f" in its step {last.step}" if last else ""
+        return Attempt(
+            rung=rung,
+            outcome=AttemptOutcome.FAILED,
+            duration_s=self.gate.clock.monotonic() - begun,
+            mac_before=guest.nic.mac,
+            mac_after=None,
+            message=f"{guest.ident}: the {rung} was interrupted{where}; the guest may be gone or "
+            f"half made. Look at both sides: `qm status {guest.vmid}` on {guest.node}, and "
+            "`terraform state list`; `terraform apply` makes again what is missing",
+        )
 
     @property
     def _site(self) -> Inventory:
@@ -288,20 +265,3 @@ class Remedy:
             flows_before=acted.flows if self.retested else (),
         )
         return final
-
-
-def _own_identity() -> tuple[frozenset[str], str | None]:
-    """Return the addresses and the machine UUID of the host that the gate runs on."""
-    shell = LocalShell()
-    try:
-        listing = json.loads(shell.run("ip -j -4 addr").text or "[]")
-        uuid = shell.run("cat /sys/class/dmi/id/product_uuid").text.strip().lower()
-    except (BackendError, ValueError):
-        return frozenset(), None
-    found = {
-        str(info.get("local"))
-        for row in listing
-        if isinstance(row, Mapping)
-        for info in row.get("addr_info", [])
-    }
-    return frozenset(found), uuid or None

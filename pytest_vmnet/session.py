@@ -63,6 +63,7 @@ class Gate:
         self.shells: dict[str, Shell] = {}
         self.notes: list[str] = []
         self.resource_problems: dict[int, str] = {}
+        self.unfinished: RunOutcome | None = None  # what was known when an act was interrupted
         self._versions: dict[str, str] = {}
 
     def discover(self, *, ask_guests: bool = True) -> Inventory:
@@ -180,7 +181,12 @@ class Gate:
             sweeps = self.sweep(tested)
             judgement = self.judge(tested, sweeps)
             outcomes = self.outcomes(judgement, sweeps)
-            outcomes = Remedy(self, judgement, sweeps).decide_and_act(outcomes)
+            remedy = Remedy(self, judgement, sweeps)
+            try:
+                outcomes = remedy.decide_and_act(outcomes)
+            except KeyboardInterrupt:
+                self.unfinished = self.outcome(remedy.settled or outcomes, judgement, sweeps)
+                raise
         return self.outcome(outcomes, judgement, sweeps)
 
     def sweep(self, tested: Collection[str]) -> list[Sweep]:
@@ -199,10 +205,9 @@ class Gate:
         )
         if open_:
             longer = replace(self.pace, count=self.pace.count * _SECOND_STAGE)
-            self.progress(
-                f"{', '.join(open_)}: {self.pace.count} probes prove neither; second stage with "
-                f"{longer.count} more"
-            )
+            for ident in open_:
+                self.progress(f"{ident}: nothing is proven yet: {first.guests[ident].reason}")
+            self.progress(f"second stage: {longer.count} more probes per flow of theirs")
             sweeps.append(self._sweep(self.plan(open_, longer)))
         return sweeps
 

@@ -1,10 +1,12 @@
 """What tests say about facts: each function is an assertion without I/O.
 
-A broken network raises `AssertionError` with a message for the reader of a CI log; what could
+A broken network fails the test with a message for the reader of a CI log; what could
 not be proven raises `InconclusiveError`, which the plugin turns into a test error.
 """
 
 from __future__ import annotations
+
+from typing import NoReturn
 
 import pytest
 
@@ -17,6 +19,11 @@ from pytest_vmnet.report.failure import flow_message, guest_message, neighbour_m
 
 class InconclusiveError(ProbeError):
     """A test could not be decided either way."""
+
+
+def _fail(message: str) -> NoReturn:
+    """Fail the test with the message alone: no source lines, no values of variables."""
+    pytest.fail(message, pytrace=False)
 
 
 class Ledger:
@@ -53,7 +60,7 @@ class Ledger:
         if outcome.verdict is Verdict.INCONCLUSIVE:
             raise InconclusiveError(guest_message(outcome))
         if outcome.verdict is not Verdict.HEALTHY:
-            raise AssertionError(guest_message(outcome))
+            _fail(guest_message(outcome))
 
     def assert_clean(self, guest: Guest, kind: FlowKind, target: Guest | None = None) -> None:
         """Assert that a flow's loss is proven to be at most the threshold.
@@ -70,7 +77,7 @@ class Ledger:
             pytest.skip(f"the packets die at {against}'s own port: it counts against {against}")
         if flow.verdict is Verdict.INCONCLUSIVE:
             raise InconclusiveError(flow_message(flow, outcome))
-        raise AssertionError(flow_message(flow, outcome))
+        _fail(flow_message(flow, outcome))
 
     def assert_neighbour(self, guest: Guest, peer: Guest) -> None:
         """Assert that the guest's neighbour table has the peer's own MAC, and not as failed."""
@@ -83,7 +90,7 @@ class Ledger:
         if check.broken and check.counted_against != guest.ident:
             pytest.skip(f"it counts against {check.counted_against}")
         if check.broken:
-            raise AssertionError(neighbour_message(check, outcome))
+            _fail(neighbour_message(check, outcome))
 
     def assert_tap_sees_replies(self, guest: Guest) -> None:
         """Assert that every reply that the guest got was seen on its tap, and none died before.
@@ -106,7 +113,7 @@ class Ledger:
             )
         missing = flow.transmitted - cell.replies
         if missing > flow.transmitted * flow.max_loss and flow.verdict is Verdict.UNHEALTHY:
-            raise AssertionError(
+            _fail(
                 f"{guest.tap} saw {cell.replies} replies to {flow.transmitted} requests\n"
                 + flow_message(flow, outcome)
             )

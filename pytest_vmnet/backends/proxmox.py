@@ -130,11 +130,7 @@ class Proxmox:
         """
         try:
             resource = self.api(path.strip("/"))
-            answer = getattr(resource, method.lower())(**params)
-            if isinstance(answer, dict) and isinstance(answer.get("errors"), bytes):
-                # proxmoxer's way to hand on what is no JSON
-                raise ValueError(repr(answer["errors"][:80]))  # noqa: TRY301 - mapped below
-            return answer
+            return _checked(getattr(resource, method.lower())(**params))
         except ResourceException as error:
             reason = str(error.content or error.status_message).strip()
             if error.errors:
@@ -254,6 +250,13 @@ class Proxmox:
                 reason = f"the task still runs after {timeout_s:g} s"
                 raise ProxmoxError("GET", path, status=200, reason=reason)
             self._clock.sleep(0.3)
+
+
+def _checked(answer: Any) -> Any:
+    """Return the answer; ValueError for what proxmoxer hands on although it is no JSON."""
+    if isinstance(answer, dict) and isinstance(answer.get("errors"), bytes):
+        raise ValueError(repr(answer["errors"][:80]))  # noqa: TRY004 - as for JSON
+    return answer
 
 
 def _agent_result(status: Mapping[str, Any]) -> AgentResult:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from pytest_vmnet.core.words import Verdict
 
-_STEPS = 200
 _NO_LOSS = 0.001
 """What is proven where no loss at all is asked for: no number of probes proves that."""
 
@@ -82,8 +81,7 @@ def upper_bound(lost: int, sent: int, confidence: float) -> float:
     if lost == 0:
         return 1.0 - float((1.0 - confidence) ** (1.0 / sent))
     low, high = lost / sent, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
+    while low < (middle := (low + high) / 2) < high:  # until no number lies between them
         if _cdf(lost, sent, middle) > 1.0 - confidence:
             low = middle
         else:
@@ -116,7 +114,11 @@ def probes_needed(max_loss: float, confidence: float) -> int:
 
     A threshold of 0 cannot be proven by any number; it is taken as 0.1 %.
     """
-    return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - (max_loss or _NO_LOSS)))
+    limit = max_loss or _NO_LOSS
+    needed = max(1, math.ceil(math.log1p(-confidence) / math.log1p(-limit)) - 1)
+    while upper_bound(0, needed, confidence) > limit:  # the logarithms are rounded
+        needed += 1
+    return needed
 
 
 def flow_verdict(lost: int, sent: int, *, max_loss: float, confidence: float) -> Verdict:

@@ -180,12 +180,29 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """What discovery found, sorted by VMID."""
+    """What discovery found, sorted by VMID.
+
+    Attributes:
+        nodes: The nodes that were asked for.
+        guests: Every running guest that can be probed; those that are not under test take part
+            as peers and controls only.
+        skipped: Guests that are not tested, with the reason.
+        notes: Things worth saying.
+        chosen: Ids of the guests under test; None for all.
+    """
 
     nodes: tuple[Node, ...]
     guests: tuple[Guest, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    chosen: frozenset[str] | None = None
+
+    @property
+    def tested(self) -> tuple[Guest, ...]:
+        """The guests under test."""
+        if self.chosen is None:
+            return self.guests
+        return tuple(guest for guest in self.guests if guest.ident in self.chosen)
 
     def node(self, name: str) -> Node:
         """Return the node called *name*; KeyError if there is none."""

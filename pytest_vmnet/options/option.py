@@ -50,9 +50,14 @@ def number(low: float, high: float, kind: type = float) -> Parse:
     """Return a parser of a number between *low* and *high*, both included."""
 
     def parse(text: str) -> Any:
-        value = kind(text)
+        what = "a whole number" if kind is int else "a number"
+        expected = ValueError(f"expected {what} from {low:g} to {high:g}")
+        try:
+            value = kind(text)
+        except ValueError:
+            raise expected from None
         if not low <= value <= high:
-            raise ValueError(f"expected a number from {low:g} to {high:g}")
+            raise expected
         return value
 
     return parse
@@ -61,9 +66,13 @@ def number(low: float, high: float, kind: type = float) -> Parse:
 def fraction(text: str) -> float:
     """Parse ``1%``, ``1 %`` or ``0.01`` as a share, 0 included and 1 excluded."""
     cleaned = text.strip()
-    value = float(cleaned[:-1]) / 100 if cleaned.endswith("%") else float(cleaned)
+    expected = ValueError("expected a share such as 0.01 or 1%")
+    try:
+        value = float(cleaned[:-1]) / 100 if cleaned.endswith("%") else float(cleaned)
+    except ValueError:
+        raise expected from None
     if not 0 <= value < 1:
-        raise ValueError("expected a share such as 0.01 or 1%")
+        raise expected
     return value
 
 

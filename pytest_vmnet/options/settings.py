@@ -16,6 +16,9 @@ from pytest_vmnet.errors import ConfigError
 from pytest_vmnet.options.option import Option
 from pytest_vmnet.options.table import TABLE
 
+_FAMILIES = ("VMNET_", "PROXMOX_VE_", "PM_", "PROXMOX_")
+"""Variables that are meant for us; others, such as SSL_CERT_FILE, only fill a gap."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -60,7 +63,9 @@ class Settings:
             value = self.values[option.dest]
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
-            text = "(not shown)" if option.secretive and value else str(value)
+            text = "not set" if value is None else str(value)
+            if option.secretive and value:
+                text = "(not shown)"
             name = option.flag.removeprefix("--")
             rows.append(Setting(name=name, value=text, source=self.sources[option.dest]))
         return tuple(rows)
@@ -106,7 +111,7 @@ def _settle(
     if named:
         name, text = named[0]
         for other, other_text in named[1:]:
-            if _normal(other_text) != _normal(text):
+            if other.startswith(_FAMILIES) and not _is_same(option, text, other_text):
                 raise ConfigError(
                     f"{option.flag}: {name} and {other} are both set and disagree; "
                     f"unset one of them, or pass {option.flag}"
@@ -115,6 +120,16 @@ def _settle(
     if text := ini.get(option.ini, ""):
         return _read(option, text, "ini"), "ini"
     return option.default, "default"
+
+
+def _is_same(option: Option, one: str, other: str) -> bool:
+    """Tell whether two texts are spellings of the same value."""
+    if _normal(one) == _normal(other):
+        return True
+    try:
+        return option.parse is not str and bool(option.parse(one) == option.parse(other))
+    except ValueError:
+        return False
 
 
 def _normal(text: str) -> str:

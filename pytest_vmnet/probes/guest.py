@@ -52,7 +52,7 @@ for f in ifname neigh rules capture.failed; do emit "$f" "$f"; done
 
 _END_CAPTURE = """\
 if [ -n "$capture" ]; then
-  sleep 0.3
+  sleep 1.2
   kill -INT $capture 2>/dev/null; wait $capture
   pack capture.pcap; emit capture capture.pcap.b64; emit capture.err capture.err
 fi

@@ -113,7 +113,8 @@ def tcpdump_argv(ifname: str, expression: str, limit_s: int, max_packets: int) -
     link = ["-y", "LINUX_SLL2"] if ifname == "any" else []
     return [
         *("timeout", "-k", "2", str(limit_s)),
-        *("tcpdump", "-i", ifname, *link, "-p", "-n", "-U", "--immediate-mode"),
+        *("tcpdump", "-i", ifname, *link, "-p", "-n"),
+        *(("-U", "--immediate-mode") if ifname == "any" else ()),
         *("-s", str(_SNAPLEN), "-B", "8192", "-c", str(max_packets)),
         *("-w", CAPTURE, expression),
     ]

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Any
 
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.proxmox import Proxmox
-from pytest_vmnet.core.parse.iproute import default_gateway
-from pytest_vmnet.core.parse.pveconfig import is_on, parse_ipconfig, parse_nics, parse_properties
-from pytest_vmnet.core.pattern import matches_any
-from pytest_vmnet.core.topology import Bridge, Guest, Inventory, Nic, Node, Skipped
-from pytest_vmnet.errors import ConfigError, ParseError, ProxmoxError
+from pytest_vmnet.core.facts import GATE
+from pytest_vmnet.core.pattern import matches, matches_any
+from pytest_vmnet.core.topology import Bridge, Guest, Inventory, Node, Skipped
+from pytest_vmnet.errors import ConfigError, ProxmoxError
+from pytest_vmnet.probes.address import with_addresses
+from pytest_vmnet.probes.listing import name_of, read_guest
 
-SKIP_TAG = "vmnet-skip"
-_ROUTES = (
-    "ip -j -4 route show default 2>/dev/null; echo; echo @@; "
-    "[ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && echo starting; true"
-)
 _PARALLEL = 8
 
 
@@ -68,25 +64,31 @@ def discover(
             f"{proxmox.endpoint.user}!{proxmox.endpoint.token_name}: there is none, or the token "
             "lacks VM.Audit on /vms; `vmnet doctor` prints the commands that grant it"
         )
-    duplicates = Counter(str(row.get("name", row["vmid"])) for row in rows)
+    # A guest may not be taken for a host that sends probes as well.
+    taken = Counter([*map(name_of, rows), *names, GATE])
     guests: list[Guest] = []
     skipped: list[Skipped] = []
     for row in rows:
-        read = _guest(proxmox, row, nodes, is_unique=duplicates[str(row.get("name"))] == 1)
+        read = read_guest(proxmox, row, nodes, is_unique=taken[name_of(row)] == 1)
         if isinstance(read, Skipped):
             skipped.append(read)
         else:
             guests.append(read)
-    guests, skipped = _select(guests, skipped, selection.patterns)
-    if not guests:
+    chosen, skipped = _select(guests, skipped, selection.patterns)
+    if not chosen:
         told = "; ".join(f"{s.name} ({s.vmid}): {s.reason}" for s in skipped) or "no guest at all"
         raise ConfigError(f"nothing to test on {', '.join(sorted(names))}: {told}")
-    progress(f"discovered {len(guests)} guests on {', '.join(sorted(names))}")
+    progress(f"discovered {len(chosen)} guests to test on {', '.join(sorted(names))}")
     with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
         complete = list(
-            pool.map(lambda guest: _addresses(proxmox, guest, selection, clock), guests)
+            pool.map(lambda guest: _complete(proxmox, guest, selection, clock), guests)
         )
-    return Inventory(nodes=nodes, guests=tuple(complete), skipped=tuple(skipped))
+    return Inventory(
+        nodes=nodes,
+        guests=tuple(complete),
+        skipped=tuple(skipped),
+        chosen=frozenset(guest.ident for guest in chosen),
+    )
 
 
 def _nodes(proxmox: Proxmox, wanted: Collection[str]) -> tuple[Node, ...]:
@@ -135,151 +137,38 @@ def _bridges(proxmox: Proxmox, node: str) -> tuple[Bridge, ...]:
     return tuple(sorted(found, key=lambda bridge: bridge.name))
 
 
-def _guest(
-    proxmox: Proxmox, row: Mapping[str, Any], nodes: Sequence[Node], *, is_unique: bool
-) -> Guest | Skipped:
-    vmid, name, node = int(row["vmid"]), str(row.get("name") or row["vmid"]), str(row["node"])
-    tags = tuple(sorted(filter(None, str(row.get("tags") or "").replace(",", ";").split(";"))))
-    if reason := _row_reason(row, tags):
-        return Skipped(vmid=vmid, name=name, reason=reason)
-    path = f"nodes/{node}/qemu/{vmid}"
-    config = proxmox.get(f"{path}/config", current=1)
-    status = proxmox.get(f"{path}/status/current")
-    if lock := config.get("lock") or status.get("lock"):
-        return Skipped(vmid=vmid, name=name, reason=f"locked: {lock}")
-    if status.get("qmpstatus", "running") != "running":
-        return Skipped(vmid=vmid, name=name, reason=f"QEMU is {status['qmpstatus']}")
-    try:
-        nics = parse_nics(config)
-    except ParseError as problem:
-        return Skipped(vmid=vmid, name=name, reason=f"not supported: {problem}")
-    known = {bridge.name for n in nodes if n.name == node for bridge in n.bridges}
-    if not any(nic.bridge for nic in nics):
-        return Skipped(vmid=vmid, name=name, reason="it has no NIC on a bridge")
-    first = next(nic for nic in nics if nic.bridge)
-    if first.bridge not in known:
-        return Skipped(
-            vmid=vmid,
-            name=name,
-            reason=f"not supported: {first.bridge} is no bridge of {node} that this token may see",
-        )
-    return Guest(
-        vmid=vmid,
-        name=name,
-        ident=name if is_unique else f"{name}.{vmid}",
-        node=node,
-        tags=tags,
-        pool=row.get("pool"),
-        protection=is_on(config.get("protection")),
-        agent=is_on(config.get("agent")),
-        nics=nics,
-        smbios_uuid=parse_properties(str(config.get("smbios1", "")), "uuid").get("uuid"),
-        pid=int(status["pid"]) if status.get("pid") else None,
-        nameservers=tuple(str(config.get("nameserver") or "").split()),
-        **_static(config, first),
-    )
-
-
-def _row_reason(row: Mapping[str, Any], tags: Collection[str]) -> str | None:
-    if row.get("type") != "qemu":
-        return "not supported: a container"
-    if row.get("template"):
-        return "a template"
-    if SKIP_TAG in tags:
-        return f"tag {SKIP_TAG}"
-    if row.get("lock"):
-        return f"locked: {row['lock']}"
-    if row.get("status") != "running":
-        return str(row.get("status") or "status unknown")
-    return None
-
-
-def _static(config: Mapping[str, Any], nic: Nic) -> dict[str, Any]:
-    """Return what cloud-init's configuration says of the NIC's address and gateway."""
-    text = config.get(f"ipconfig{nic.index}")
-    if not text:
-        return {"dhcp": True}
-    try:
-        interface, gateway = parse_ipconfig(str(text))
-    except ParseError:
-        return {"dhcp": True}
-    source = f"ipconfig{nic.index}"
-    return {
-        "dhcp": interface is None,
-        "interface": interface,
-        "address_source": source if interface else None,
-        "gateway": gateway,
-        "gateway_source": source if gateway else None,
-    }
-
-
 def _select(
     guests: list[Guest], skipped: list[Skipped], patterns: tuple[str, ...]
 ) -> tuple[list[Guest], list[Skipped]]:
     if not patterns:
         return guests, skipped
-    chosen = [guest for guest in guests if matches_any(patterns, guest)]
-    named = [skip for skip in skipped if str(skip.vmid) in patterns or skip.name in patterns]
-    if not chosen and not named:
+    named = [skip for skip in skipped if any(_names(pattern, skip) for pattern in patterns)]
+    if unmatched := [
+        pattern
+        for pattern in patterns
+        if not any(matches(pattern, guest) for guest in guests)
+        and not any(_names(pattern, skip) for skip in named)
+    ]:
         there = ", ".join(f"{guest.name} ({guest.vmid})" for guest in guests) or "none"
         raise ConfigError(
-            f"--vmnet-guest = {','.join(patterns)!r}: no running guest matches; there are: {there}"
+            f"--vmnet-guest = {','.join(unmatched)!r}: no running guest matches; "
+            f"there are: {there}"
         )
-    return chosen, named
+    return [guest for guest in guests if matches_any(patterns, guest)], named
 
 
-def _addresses(proxmox: Proxmox, guest: Guest, selection: Selection, clock: Clock) -> Guest:
-    """Add what the guest's agent says; wait for it while the guest is still starting."""
-    if guest.agent:
-        deadline = clock.monotonic() + selection.wait_s
-        while True:
-            asked = _ask(proxmox, guest, ask_routes=selection.ask_guests)
-            if asked is not None:
-                guest = asked
-                break
-            if clock.monotonic() >= deadline:
-                break
-            clock.sleep(1.0)
+def _names(pattern: str, skip: Skipped) -> bool:
+    return pattern == str(skip.vmid) or fnmatchcase(skip.name, pattern)
+
+
+def _complete(proxmox: Proxmox, guest: Guest, selection: Selection, clock: Clock) -> Guest:
+    """Add what the guest's agent says of its address and gateway."""
+    guest = with_addresses(
+        proxmox, guest, wait_s=selection.wait_s, ask_routes=selection.ask_guests, clock=clock
+    )
     if guest.gateway is None and selection.gateway is not None:
         guest = replace(guest, gateway=selection.gateway, gateway_source="vmnet_gateway")
     return guest
-
-
-def _ask(proxmox: Proxmox, guest: Guest, *, ask_routes: bool) -> Guest | None:
-    """Return the guest with its own address and gateway, or None while it is not ready."""
-    try:
-        answer = proxmox.agent(guest.node, guest.vmid, "network-get-interfaces")
-    except ProxmoxError:
-        return None
-    interfaces = answer.get("result") if isinstance(answer, dict) else None
-    interface = _agent_interface(interfaces or [], guest.nic.mac)
-    if interface is not None:
-        guest = replace(guest, interface=interface, address_source="agent")
-    elif guest.interface is None:
-        return None
-    if not ask_routes:
-        return guest
-    try:
-        done = proxmox.agent_exec(guest.node, guest.vmid, ["/bin/sh", "-c", _ROUTES])
-        routes, _, marker = done.stdout.decode(errors="replace").partition("@@")
-        if "starting" in marker:
-            return None
-        gateway = default_gateway(routes, f"{guest.ident}, ip route")
-    except (ProxmoxError, ParseError):
-        return guest  # an agent that refuses exec is told by the sweep
-    if gateway is not None:
-        return replace(guest, gateway=gateway, gateway_source="route")
-    return guest
-
-
-def _agent_interface(interfaces: Sequence[Mapping[str, Any]], mac: str) -> IPv4Interface | None:
-    for entry in interfaces:
-        if str(entry.get("hardware-address", "")).lower() != mac:
-            continue
-        for address in entry.get("ip-addresses") or []:
-            if address.get("ip-address-type") == "ipv4":
-                return IPv4Interface(f"{address['ip-address']}/{address.get('prefix', 32)}")
-    return None
 
 
 def rediscover(
@@ -295,8 +184,8 @@ def rediscover(
     before = next(guest for guest in inventory.guests if guest.vmid == vmid)
     if row is None:
         raise ConfigError(f"{before.ident}: there is no VMID {vmid} any more")
-    read = _guest(proxmox, row, inventory.nodes, is_unique=before.ident == before.name)
+    read = read_guest(proxmox, row, inventory.nodes, is_unique=before.ident == before.name)
     if isinstance(read, Skipped):
         raise ConfigError(f"{before.ident}: cannot be tested now: {read.reason}")
-    complete = _addresses(proxmox, read, selection, clock)
+    complete = _complete(proxmox, read, selection, clock)
     return replace(complete, resource=before.resource)

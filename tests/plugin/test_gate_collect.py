@@ -122,6 +122,15 @@ def test_fixtures_in_a_test_of_ones_own(site: Any, pytester: Any) -> None:
     )
 
 
+def test_guest_without_peers(site: Any, pytester: Any, written: Any) -> None:
+    pytester.makeini("[pytest]\nempty_parameter_set_mark = fail_at_collect\n")
+    site.pve.vm(112).status = "stopped"
+    result = site.gate("--vmnet-json=out.json", "-rs")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["SKIPPED *: the site has nothing to test as vm and peer"])
+    assert [guest["name"] for guest in written("out.json")["guests"]] == ["vm-1"]
+
+
 def test_only_guests_of_collected_tests_are_probed(site: Any, written: Any) -> None:
     result = site.gate("-k", "vm-1 and verdict", "--vmnet-json=out.json")
     assert result.parseoutcomes() == {"errors": 1, "deselected": 13}

@@ -162,7 +162,17 @@ def test_page_in_place_of_an_answer(site: Any, refused: Any, status: int, text: 
     assert ("the answer is not Proxmox's" if status == 200 else "502") in said
 
 
-def test_answer_that_lacks_what_proxmox_sends(site: Any, refused: Any) -> None:
-    site.pve.fail("GET", "/qemu/111/config", 500, "got timeout")
+def test_call_that_fails(site: Any, refused: Any) -> None:
+    site.pve.fail("GET", "/cluster/resources", 500, "got timeout")
     said = refused()
-    assert "Proxmox API: GET nodes/pve1/qemu/111/config: 500: got timeout" in said
+    assert "Proxmox API: GET cluster/resources: 500: got timeout" in said
+
+
+def test_call_that_fails_for_one_guest(site: Any, written: Any) -> None:
+    site.pve.fail("GET", "/qemu/111/config", 500, "got timeout")
+    site.gate("--collect-only", "--vmnet-json=out.json")
+    site.gate("--vmnet-json=out.json")
+    report = written("out.json")
+    told = [each["reason"] for each in report["skipped"] if each["name"] == "vm-1"]
+    said = report["run"]["error"] or "".join(told)
+    assert "500: got timeout" in said

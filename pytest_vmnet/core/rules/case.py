@@ -73,6 +73,17 @@ class Case:
         """Return the guest's first flow of a kind."""
         return next((flow for flow in self.judged.flows if flow.kind is kind), None)
 
+    def over_uplink(self) -> Flow | None:
+        """Return the flow from outside to the guest, or None unless it is seen on the uplink.
+
+        Without its packets on the uplink, somebody else answers in the guest's place.
+        """
+        inbound = self.own_flow(FlowKind.INBOUND)
+        if inbound is None:
+            return None
+        seen = {cell.point for cell in inbound.points if cell.doubt is None}
+        return inbound if self.uplink in seen else None
+
     def died(self, leg: Leg, last_seen: str | None, next_point: str | None) -> int:
         """Return how many packets of the telling flow died there."""
         if self.telling is None:

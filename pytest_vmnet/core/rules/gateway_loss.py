@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from pytest_vmnet.core.outcome import RuledOut
 from pytest_vmnet.core.rules.case import Answer, Case, loss
-from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Verdict
+from pytest_vmnet.core.words import Leg, Rebuild, Scope, Verdict
 
 REASON = "GatewayLoss"
 
@@ -38,7 +38,7 @@ def examine(case: Case) -> Answer:
             message=f"{loss(clean[0])} in the same seconds",
         )
     lossy = case.control_loss()
-    inbound = case.own_flow(FlowKind.INBOUND)
+    inbound = case.over_uplink()
     if not lossy or inbound is None or inbound.verdict is not Verdict.HEALTHY:
         return None
     return case.finding(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from pytest_vmnet.core.outcome import Death, Flow, RuledOut
 from pytest_vmnet.core.rules.case import Answer, Case, loss
-from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Verdict
+from pytest_vmnet.core.words import Leg, Rebuild, Scope, Verdict
 
 REASON = "UplinkLoss"
 
@@ -33,7 +33,7 @@ def examine(case: Case) -> Answer:
     arriving = death.last_seen is None and death.next_point == uplink
     if not (beyond or arriving):
         return RuledOut(reason=REASON, message=f"the packets did not die beyond {uplink}")
-    inbound = case.own_flow(FlowKind.INBOUND)
+    inbound = case.over_uplink()
     if inbound is not None and inbound.verdict is Verdict.HEALTHY:
         return RuledOut(
             reason=REASON,
@@ -61,7 +61,8 @@ def _finding(case: Case, flow: Flow, inbound: Flow, outside: int) -> Answer:
         f"The network beyond {uplink} loses {case.guest.ident}'s packets on every way: "
         f"{loss(flow)} and {loss(inbound)}. What is lost left {uplink} and was never answered, "
         f"or never arrived at {uplink}.{shared}{spared} Look at the switch port of {uplink}: "
-        f"counters, cable, MAC limits, storm control (`ip -s link show {uplink}` and `ethtool -S {uplink}` on the node).",
+        f"counters, cable, MAC limits, storm control (`ip -s link show {uplink}` and "
+        f"`ethtool -S {uplink}` on the node).",
         scope=Scope.UPLINK,
         rebuild=Rebuild.NO,
         why="the packets are lost outside of the node",
