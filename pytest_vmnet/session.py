@@ -22,6 +22,7 @@ from pytest_vmnet.core import stats
 from pytest_vmnet.core.diagnosis import diagnose
 from pytest_vmnet.core.facts import FlowSpec, Sweep
 from pytest_vmnet.core.guardrails.case import Limit
+from pytest_vmnet.core.guardrails.journal import missing
 from pytest_vmnet.core.judge import Judgement, Threshold, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
 from pytest_vmnet.core.parse.tfstate import parse_state, resource_for
@@ -178,6 +179,7 @@ class Gate:
             timeout_s=self.settings["vmnet_lock_timeout"],
             clock=self.clock,
         ):
+            self._check_nobody_is_lost()
             sweeps = self.sweep(tested)
             judgement = self.judge(tested, sweeps)
             outcomes = self.outcomes(judgement, sweeps)
@@ -188,6 +190,18 @@ class Gate:
                 self.unfinished = self.outcome(remedy.settled or outcomes, judgement, sweeps)
                 raise
         return self.outcome(outcomes, judgement, sweeps)
+
+    def _check_nobody_is_lost(self) -> None:
+        """Refuse to pass over a guest that an unfinished act of an earlier run left missing.
+
+        Raises:
+            ConfigError: The journal says so; the message says what to do.
+        """
+        present = {int(row["vmid"]) for row in self.proxmox.get("cluster/resources", type="vm")}
+        for node in sorted(self.shells):
+            journal = connect.journal(self.settings, node, self.shells)
+            if journal is not None and (lost := missing(journal.read().entries, present)):
+                raise ConfigError(f"{'; '.join(lost)} (journal {journal.place})")
 
     def sweep(self, tested: Collection[str]) -> list[Sweep]:
         """Sweep once, and once more with four times the probes where nothing was proven.
@@ -250,7 +264,7 @@ class Gate:
         """Return the whole run's outcome."""
         for host, facts in sorted(sweeps[0].hosts.items()):
             if facts.problem and host not in judgement.guests:
-                self.notes.append(f"{host}: {facts.problem}")
+                self.notes.append(facts.problem)
         if self._external is None:
             self.notes.append("no external flow: --vmnet-external is not given")
         for outcome in outcomes:

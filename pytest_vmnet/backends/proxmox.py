@@ -100,6 +100,7 @@ class Proxmox:
         self._agent_slots: dict[str, threading.Semaphore] = {}
         self._slots_lock = threading.Lock()
         self._local = threading.local()
+        self._cancelled = threading.Event()
         self._timeout_s = timeout_s
         self._verify = verify
 
@@ -212,7 +213,7 @@ class Proxmox:
         started = self.agent(node, vmid, "exec", command=argv, **extra)
         pid = int(started["pid"])
         deadline = self._clock.monotonic() + timeout_s
-        self._clock.sleep(min(expect_s, timeout_s))
+        self._pause(min(expect_s, timeout_s))
         failures = 0
         while True:
             try:
@@ -221,7 +222,7 @@ class Proxmox:
                 failures += 1
                 if failures >= 3 or self._clock.monotonic() >= deadline:
                     raise
-                self._clock.sleep(1.0)
+                self._pause(1.0)
                 continue
             if int(status.get("exited") or 0):
                 return _agent_result(status)
@@ -229,27 +230,18 @@ class Proxmox:
                 path = f"nodes/{node}/qemu/{vmid}/agent/exec-status"
                 reason = f"`{argv[0]}` did not end within {timeout_s:g} s in the guest"
                 raise ProxmoxError("GET", path, status=None, reason=reason)
-            self._clock.sleep(0.3)
+            self._pause(0.3)
 
-    def wait_task(self, node: str, upid: str, *, timeout_s: float = 300) -> None:
-        """Wait for a task's end.
+    def cancel(self) -> None:
+        """Let every wait for a guest's command end with an error, now and from now on."""
+        self._cancelled.set()
 
-        Raises:
-            ProxmoxError: It failed, or did not end within *timeout_s*.
-        """
-        path = f"nodes/{node}/tasks/{upid}/status"
-        deadline = self._clock.monotonic() + timeout_s
-        while True:
-            status = self.get(path)
-            if status.get("status") == "stopped":
-                ended = str(status.get("exitstatus", ""))
-                if ended == "OK" or ended.startswith("WARNINGS"):
-                    return
-                raise ProxmoxError("GET", path, status=200, reason=f"the task failed: {ended}")
-            if self._clock.monotonic() >= deadline:
-                reason = f"the task still runs after {timeout_s:g} s"
-                raise ProxmoxError("GET", path, status=200, reason=reason)
-            self._clock.sleep(0.3)
+    def _pause(self, seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
+        while not self._cancelled.is_set() and (left := end - self._clock.monotonic()) > 0:
+            self._clock.sleep(min(left, 0.5))
+        if self._cancelled.is_set():
+            raise ProxmoxError("GET", "agent/exec-status", status=None, reason="cancelled")
 
 
 def _checked(answer: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_vmnet.core.facts import Sweep
+from pytest_vmnet.core.facts import GATE, Sweep
 from pytest_vmnet.core.judge import Judged, Judgement
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
 from pytest_vmnet.core.rules import RULES
@@ -82,6 +82,8 @@ def _unknown(case: Case) -> Finding:
 
 
 _REBUILT = frozenset({Scope.GUEST, Scope.VNIC, Scope.HOST})
+_OUTSIDE = frozenset({"gateway", "external", GATE})
+"""Ends beyond the uplink."""
 
 
 def scope_of(case: Case, death: Death | None) -> Scope:
@@ -101,9 +103,9 @@ def scope_of(case: Case, death: Death | None) -> Scope:
         return _scope_at_tap(case, death)
     if inside and (GUEST_STACK in place or death.last_seen is None):
         return Scope.GUEST
-    if case.uplink in place:
-        return _scope_at_uplink(case, case.telling)
-    return Scope.UNKNOWN
+    arriving = death.last_seen is None and death.next_point == case.uplink
+    leaving = death.last_seen == case.uplink and death.next_point in _OUTSIDE
+    return _scope_beyond_uplink(case, case.telling) if arriving or leaving else Scope.UNKNOWN
 
 
 def _scope_at_tap(case: Case, death: Death) -> Scope:
@@ -125,7 +127,7 @@ def _scope_at_tap(case: Case, death: Death) -> Scope:
     return Scope.HOST if Verdict.HEALTHY in others else Scope.UNKNOWN
 
 
-def _scope_at_uplink(case: Case, flow: Flow) -> Scope:
+def _scope_beyond_uplink(case: Case, flow: Flow) -> Scope:
     """Return the scope of deaths beyond the uplink, as far as the controls can tell."""
     to_gateway = case.own_flow(FlowKind.GATEWAY)
     if flow.kind is FlowKind.EXTERNAL and to_gateway and to_gateway.verdict is Verdict.HEALTHY:

@@ -54,9 +54,10 @@ d=/run/vmnet-gate-{token}
 cd "$d" || {{ echo 'its folder is gone: the time limit was reached' >&2; exit 73; }}
 i=0
 while pgrep -f {running} >/dev/null 2>&1 && [ $i -lt 40 ]; do i=$((i+1)); sleep 0.25; done
-{canary_after} &
+{canary_after} & canary=$!
 i=0
 until grep -qaF {after} capture.pcap || [ $i -ge 30 ]; do i=$((i+1)); sleep 0.1; done
+kill $canary 2>/dev/null
 kill -INT "$(cat capture.pid)" 2>/dev/null
 i=0
 while kill -0 "$(cat capture.pid)" 2>/dev/null && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done

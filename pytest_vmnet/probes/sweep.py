@@ -97,7 +97,12 @@ def run_sweep(
             for probe in asked:
                 result = probe.result()
                 facts[result.host] = result
-        finally:
+        except BaseException:  # Ctrl-C above all: nobody waits for what is not wanted any more
+            proxmox.cancel()
+            for watch in running:
+                watch.clean(shells[watch.node])
+            raise
+        else:
             fetched = [pool.submit(watch.fetch, shells[watch.node]) for watch in running]
             for fetch in fetched:
                 result = fetch.result()

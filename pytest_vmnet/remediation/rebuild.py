@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.core.guardrails.journal import Step
+from pytest_vmnet.core.guardrails.ladder import needs_new_mac
 from pytest_vmnet.core.tfplan import PlanJudgement, judge_plan
 from pytest_vmnet.core.words import AttemptOutcome
 from pytest_vmnet.errors import ConfigError, TerraformError, VmnetError
@@ -189,13 +190,21 @@ class _Work:
             self.terraform.plan_tainted(plan_file, self.say)
         else:
             self.terraform.plan_replace(self.address, plan_file, self.say)
-        return judge_plan(
+        judgement = judge_plan(
             self.terraform.show_plan(plan_file),
             address=self.address,
             vmid=self.order.guest.vmid,
             allow=self.settings.allow,
             config=config,
         )
+        reason = self.order.signature.reason
+        if judgement.mac_pinned and needs_new_mac(reason):
+            pinned = (
+                f"the configuration pins the MAC {', '.join(judgement.macs_before)}, and a "
+                f"rebuild cures {reason} only by a new one"
+            )
+            return replace(judgement, accepted=False, violations=(*judgement.violations, pinned))
+        return judgement
 
     def _held(self, plan_file: Path, judgement: PlanJudgement) -> Act:
         plan_file.chmod(0o600)

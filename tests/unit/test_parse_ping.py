@@ -106,7 +106,8 @@ def test_the_noise_of_a_flood_is_bounded() -> None:
 
 
 LINES = st.sampled_from(
-    [*CLEAN.splitlines(), *UNREACHABLE.splitlines(), "64 bytes from 1.2.3.4: icmp_seq=1 x time=1.2.3 ms",
+    [*CLEAN.splitlines(), *UNREACHABLE.splitlines(),
+     "64 bytes from 1.2.3.4: icmp_seq=1 x time=1.2.3 ms",
      "9" * 5000 + " packets transmitted, 1 received", "٣ packets transmitted, ٣ received"]
 )  # fmt: skip
 

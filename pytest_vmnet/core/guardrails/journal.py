@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -163,3 +164,27 @@ def load_entry(line: bytes, *, source: str, number: int) -> JournalEntry:
     ) as error:
         problem = f"not a journal entry ({type(error).__name__}: {error})"
         raise ParseError(source, number, problem, unit="line") from error
+
+
+def missing(entries: Sequence[JournalEntry], present: Collection[int]) -> list[str]:
+    """Return a sentence for every guest that an act which did not end well left missing.
+
+    Args:
+        entries: The journal, oldest entry first.
+        present: VMIDs that exist now.
+    """
+    last: dict[int, JournalEntry] = {}
+    for entry in entries:
+        if entry.step in {Step.APPLY, Step.ABANDON}:
+            last[entry.vmid] = entry
+    told = []
+    for vmid, entry in sorted(last.items()):
+        is_over = entry.step is Step.ABANDON or entry.outcome == "ok"
+        if not is_over and vmid not in present:
+            told.append(
+                f"{entry.name} ({vmid}) is gone: run {entry.run_id[:8]} began to rebuild it at "
+                f"{entry.time:%Y-%m-%d %H:%M UTC} and did not get to the end. `terraform apply` "
+                f"makes it again ({entry.address or 'address unknown'}); if it is meant to be "
+                f"gone, `vmnet journal abandon {vmid}` closes the book"
+            )
+    return told

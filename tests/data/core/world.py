@@ -117,12 +117,13 @@ class World:
         self, flow: FlowSpec, seqs: np.ndarray, host: str, ifname: str, *, reply: bool, out: bool
     ) -> np.ndarray:
         made = np.zeros(len(seqs), dtype=SIGHTING)
-        source = next((g for g in self.guests if g.ident == flow.source), None)
+        sender = flow.target if reply else flow.source
+        source = next((g for g in self.guests if g.ident == sender), None)
         made["flow"], made["seq"] = flow.number, seqs
         made["t_ns"] = seqs * 20_000_000 + reply
         made["ifindex"] = self._ifindex(host, ifname)
         made["reply"], made["out"] = reply, out
-        if source and not reply:
+        if source:
             made["mac"] = int(source.nic.mac.replace(":", ""), 16)
         return made
 
