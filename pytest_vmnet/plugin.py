@@ -136,7 +136,7 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's WorkerCo
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise node, bridge, vm and peer together, with stable ids."""
-    wanted = [name for name in fixtures.PARAMETRISED if name in metafunc.fixturenames]
+    wanted = [name for name in fixtures.PARAMETRISED if _is_ours(metafunc, name)]
     if not wanted:
         return
     state = metafunc.config.stash.get(STATE, None)
@@ -152,6 +152,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         wanted, [row for _, row in rows], ids=[name for name, _ in rows], indirect=True
     )
+
+
+def _is_ours(metafunc: pytest.Metafunc, name: str) -> bool:
+    """Tell whether a test asks for our fixture of that name, and not for one of its own."""
+    found = metafunc._arg2fixturedefs.get(name)  # noqa: SLF001 - pytest has no public way
+    return bool(found) and found[-1].func.__module__ == fixtures.__name__
 
 
 def _skip_all(metafunc: pytest.Metafunc, wanted: list[str], reason: str) -> None:

@@ -25,13 +25,13 @@ from pytest_vmnet.core.guardrails.case import Limit
 from pytest_vmnet.core.guardrails.journal import missing
 from pytest_vmnet.core.judge import Judgement, Threshold, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
-from pytest_vmnet.core.parse.tfstate import parse_state, resource_for
 from pytest_vmnet.core.pattern import matches_any
 from pytest_vmnet.core.plan import Pace, Targets, plan_flows
-from pytest_vmnet.core.topology import Guest, Inventory, ResourceAddress
+from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.errors import ConfigError, VmnetError
 from pytest_vmnet.options.settings import Settings
+from pytest_vmnet.ownership import add_resources
 from pytest_vmnet.probes import lease, site, sweep
 from pytest_vmnet.remedy import Remedy
 
@@ -102,33 +102,12 @@ class Gate:
 
     def _with_resources(self, inventory: Inventory) -> Inventory:
         """Add each guest's address in Terraform's state, or remember why it has none."""
-        resources: Sequence[ResourceAddress] = ()
-        problem = None
-        try:
-            door = connect.terraform(self.settings)
-            if door is None:
-                problem = "--vmnet-terraform-dir is not given"
-            else:
-                door.init()
-                self._versions["terraform"] = door.version()
-                resources = parse_state(door.state_pull(), "terraform state")
-        except VmnetError as error:
-            if self.settings["vmnet_rebuild"] != "never":
-                raise
-            problem = str(error)
-            self.notes.append(f"Terraform's state is not known: {error}")
-        guests = []
-        for guest in inventory.guests:
-            told = problem
-            if not problem:
-                try:
-                    guest = replace(guest, resource=resource_for(guest.vmid, resources))  # noqa: PLW2901
-                except ConfigError as error:
-                    told = str(error)
-            if told:
-                self.resource_problems[guest.vmid] = told
-            guests.append(guest)
-        return replace(inventory, guests=tuple(guests))
+        found = add_resources(inventory, self.settings)
+        self.resource_problems = found.problems
+        self.notes += found.notes
+        if found.version is not None:
+            self._versions["terraform"] = found.version
+        return found.inventory
 
     @property
     def pace(self) -> Pace:

@@ -13,6 +13,7 @@ from pytest_vmnet.core.topology import GUEST_STACK, Inventory
 from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Verdict
 
 UNKNOWN = "Unknown"
+_CAUTION = (Rebuild.DANGEROUS, Rebuild.NO, Rebuild.MAY_CURE, Rebuild.CURES)
 
 
 def diagnose(
@@ -37,6 +38,8 @@ def diagnose(
         elif isinstance(answer, RuledOut):
             against.append(answer)
     against += _backend(case)
+    # Where several causes come together, an act is worth no more than for the worst of them.
+    findings.sort(key=lambda found: _CAUTION.index(found.rebuild))
     return tuple(findings or [_unknown(case)]), tuple(against)
 
 

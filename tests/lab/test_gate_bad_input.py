@@ -98,7 +98,7 @@ def test_node_without_tcpdump(lab, tmp_path):
         lab.exec("node", "umount", hidden.stdout.decode().strip())
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     said = _words(done.stdout)
-    assert "note: pve1: pve1: the capture did not start: tcpdump is not installed" in said
+    assert "note: pve1: the capture did not start: tcpdump is not installed" in said
     assert "tap111i0 cannot be judged" in said
     assert [guest["verdict"] for guest in _told(tmp_path)["guests"]] == ["healthy"]
 

@@ -64,12 +64,26 @@ def test_look_alikes_die_at_the_same_place_and_are_told_apart() -> None:
     assert "MacReflection" in against[1]
 
 
-def test_two_causes_at_once_are_both_told() -> None:
+@pytest.mark.parametrize(
+    ("ifindex", "out", "scope"),
+    [(2, False, "uplink"), (112, False, "bridge"), (112, True, "uplink")],
+)
+def test_a_twin_is_where_its_frames_come_from(ifindex, out, scope) -> None:
+    world = W.lose(W.World(), 0, "enp4s0", **TO_GATEWAY)
+    twin = "02:76:6d:00:02:6f"
+    world.arps = [W.arp(twin, "192.0.2.11", ifindex=ifindex, out=out)] * 3
+    _, (found,), _ = world.diagnose()
+    assert (found.reason, str(found.scope)) == ("DuplicateAddress", scope)
+    assert "3 ARP frames" in found.message
+
+
+def test_two_causes_at_once_are_both_told_the_worse_first() -> None:
     world = W.World()
     W.FAULTS["reflected-mac"](world)
     W.FAULTS["tap-egress-drop"](world)
     _, findings, _ = world.diagnose()
-    assert {found.reason for found in findings} == {"MacReflection", "TapEgressDrop"}
+    told = [(found.reason, str(found.rebuild)) for found in findings]
+    assert told == [("TapEgressDrop", "no"), ("MacReflection", "cures")]
 
 
 OTHERS_SICK = {"source": "vm-2", "kind": FlowKind.GATEWAY}

@@ -35,6 +35,10 @@ class Fakes:
         self.deaf, self.start = deaf, start or Output(0, b"ready\n", b"")
         self.lock = threading.Lock()
         self.scripts: dict[str, str] = {}
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
     def note(self, what: str, script: str) -> None:
         with self.lock:
@@ -151,12 +155,14 @@ def test_the_gate_sends_nothing_unless_it_has_flows() -> None:
     assert sorted(made.hosts) == ["pve1", "vm-1", "vm-2"]
 
 
-def test_a_bug_is_not_swallowed_and_the_watch_is_fetched_all_the_same() -> None:
+def test_a_bug_is_not_swallowed_and_the_watch_is_cleaned_away() -> None:
     fakes = Fakes()
     fakes.agent_exec = lambda *_words, **_more: 1 / 0
     with pytest.raises(ZeroDivisionError):
         run(fakes)
-    assert "pve1 fetch" in fakes.order
+    assert "pve1 fetch" not in fakes.order
+    assert "pve1 clean" in fakes.order
+    assert fakes.cancelled
     fakes = Fakes(start=ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         run(fakes)

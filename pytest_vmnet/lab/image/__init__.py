@@ -51,7 +51,8 @@ def boot_args(image: GuestImage) -> list[str]:
         image: The guests' image.
     """
     return [
-        *("-machine", "pc,accel=tcg,usb=off,vmport=off,hpet=off,graphics=off"),
+        *("-machine", "pc,usb=off,vmport=off,hpet=off,graphics=off"),
+        *("-accel", "tcg,tb-size=128"),  # MiB; without it a busy guest grows past 1 GiB
         *("-cpu", "Nehalem,+rdrand"),
         *("-smp", "1"),
         *("-m", str(MEMORY_MIB)),
