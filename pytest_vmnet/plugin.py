@@ -156,8 +156,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _is_ours(metafunc: pytest.Metafunc, name: str) -> bool:
     """Tell whether a test asks for our fixture of that name, and not for one of its own."""
-    found = metafunc._arg2fixturedefs.get(name)  # noqa: SLF001 - pytest has no public way
-    return bool(found) and found[-1].func.__module__ == fixtures.__name__
+    found = metafunc._arg2fixturedefs.get(name) or ()  # noqa: SLF001 - there is no public way
+    return any(each.func.__module__ == fixtures.__name__ for each in found[-1:])
 
 
 def _skip_all(metafunc: pytest.Metafunc, wanted: list[str], reason: str) -> None:

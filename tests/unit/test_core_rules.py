@@ -177,6 +177,20 @@ def test_what_a_rule_answers(reason, make, expected) -> None:
     assert answer is None or answer.reason == reason
 
 
+@pytest.mark.parametrize(("back", "kind"), [(0, OUT), (2, OUT), (3, FOUND)])
+def test_a_stray_frame_or_two_are_no_reflection(back, kind) -> None:
+    world = planted("reflected-mac", reflected={"vm-1": 1.0})
+    sweep = world.sweep()
+    facts = sweep.hosts["pve1"]
+    rows = facts.capture.packets.sightings
+    strays = (rows["ifindex"] == 2) & ~rows["out"] & ~rows["reply"]
+    packets = replace(facts.capture.packets, sightings=rows[~strays | (rows["seq"] <= back)])
+    facts = replace(facts, capture=replace(facts.capture, packets=packets))
+    changed = replace(sweep, hosts={**sweep.hosts, "pve1": facts})
+    world.sweep = lambda: changed
+    assert type(ask("MacReflection", world)) is kind
+
+
 def test_each_rule_has_a_case_of_each_kind() -> None:
     assert {row[0] for row in TABLE} == set(RULES)
     for reason in RULES:

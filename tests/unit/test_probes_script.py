@@ -174,7 +174,7 @@ def test_damaged_output_is_told(output, said) -> None:
     assert said in str(caught.value)
 
 
-@given(st.lists(st.sampled_from([f"@@{TOKEN} ".encode(), b"a", b" ", b"5\n", b"\n"])
+@given(st.lists(st.sampled_from([f"@@{TOKEN} ".encode(), b"a", b" ", b"5\n", b"a\n", b"\n"])
                 | st.binary(max_size=9), max_size=12))  # fmt: skip
 def test_hostile_output_raises_nothing_else(parts) -> None:
     try:
