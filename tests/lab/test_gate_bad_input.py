@@ -49,11 +49,11 @@ def _gate(lab: Any, folder: Path, *options: str) -> Any:
 
 
 @contextmanager
-def _probing(lab: Any, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _probing(lab: Any, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A gate in a session of its own that has begun to probe."""
     folder.mkdir()
     log = folder / "log"
-    argv = [*_GATE, *_QUICK, f"--vmnet-json={folder}/out.json"]
+    argv = [*_GATE, *_QUICK, f"--vmnet-json={folder}/out.json", *options]
     with log.open("wb") as stream:
         process = lab.popen(
             "exec", "workstation", "--", *argv,
@@ -69,7 +69,8 @@ def _probing(lab: Any, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_interrupt_leaves_nothing_and_a_second_gate_is_told_who_is_there(lab, tmp_path):
-    with _probing(lab, tmp_path / "first") as first:
+    # It probes for 36 s: longer than the second gate takes to come to the lock.
+    with _probing(lab, tmp_path / "first", "--vmnet-count=600") as first:
         second = _gate(lab, tmp_path)
         assert second.returncode == pytest.ExitCode.USAGE_ERROR
         assert "pve1 is taken by another gate: run " in _words(second.stderr)
