@@ -44,6 +44,7 @@ listening capture.err $capture || {{ cat capture.err >&2; exit 72; }}
 setsid timeout {limit} bridge -t monitor fdb >fdb 2>&1 </dev/null & echo $! >fdb.pid
 {canary_before}
 {pings}
+echo $pings >pings.pid
 echo ready
 """
 
@@ -79,6 +80,7 @@ d=/run/vmnet-gate-{token}
 for f in capture.pid fdb.pid reaper; do
   [ -s "$d/$f" ] && kill -- -"$(cat "$d/$f")" 2>/dev/null
 done
+[ -s "$d/pings.pid" ] && kill $(cat "$d/pings.pid") 2>/dev/null
 ip link del {canary} 2>/dev/null
 rm -rf "$d"
 """
