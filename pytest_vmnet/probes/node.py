@@ -63,6 +63,7 @@ kill -INT "$(cat capture.pid)" 2>/dev/null
 i=0
 while kill -0 "$(cat capture.pid)" 2>/dev/null && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done
 kill "$(cat fdb.pid)" 2>/dev/null
+rm -f capture.pid fdb.pid pings.pid  # they have ended: their ids may be somebody else's soon
 while read -r i p; do
   [ "$(cat /sys/class/net/$p/ifindex 2>/dev/null)" = "$i" ] && echo "$i $p"
 done <points >points.after
