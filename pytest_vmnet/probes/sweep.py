@@ -33,6 +33,7 @@ def local_script(flows: Sequence[FlowSpec], *, mark: str, token: str) -> str:
     return (
         script.preamble(token)
         + 'd=$(mktemp -d) || exit 70\ncd "$d" || exit 70\ntrap \'rm -rf "$d"\' EXIT\n'
+        + "pings=\ntrap 'kill $pings 2>/dev/null; exit 71' HUP INT TERM\n"
         + script.start_pings(flows, mark)
         + "wait $pings\nip -j -4 neigh >neigh 2>&1\n"
         + 'for f in ping.* neigh; do emit "$f" "$f"; done\n'
