@@ -56,12 +56,7 @@ def register(commands: Subparsers) -> None:
         "from the environment or a file.",
     )
     for option in CONNECTION:
-        known: dict[str, Any] = {"dest": option.dest, "help": option.help, "default": None}
-        if option.switch:
-            known["action"] = "store_true"
-        elif option.repeatable:
-            known["action"] = "append"
-        doctor.add_argument(option.flag, **known)
+        doctor.add_argument(option.flag, **option.argument)
     doctor.add_argument("--vmnet-terraform-dir", metavar="PATH", help="Terraform root to look at")
     doctor.set_defaults(run=run)
 

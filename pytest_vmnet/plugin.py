@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_vmnet import fixtures
 from pytest_vmnet.errors import ConfigError, ProbeError, VmnetError
-from pytest_vmnet.options.option import Option, truth
+from pytest_vmnet.options.option import truth
 from pytest_vmnet.options.table import TABLE
 from pytest_vmnet.plugin_state import SETTINGS, STATE, State
 
@@ -34,15 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     }
     for option in TABLE:
         group = groups[option.flag.removeprefix("--").partition("-")[0]]
-        known: dict[str, Any] = {"dest": option.dest, "help": option.help, "default": None}
-        if option.switch:
-            known["action"] = "store_true"
-        elif option.repeatable:
-            known |= {"action": "append", "metavar": option.metavar}
-        else:
-            known["metavar"] = option.metavar or "|".join(option.choices) or "N"
-        group.addoption(option.flag, **known)
-        if not option.switch or option.flag == "--proxmox-insecure":
+        group.addoption(option.flag, **option.argument)
+        if option.has_ini:
             parser.addini(option.ini, option.help.replace("%%", "%"), default="")
     parser.addini("vmnet_suite", "run the shipped suite if no path is given", default="true")
 
@@ -70,7 +63,7 @@ def _lab_says(line: str) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the fixtures; resolve the settings if the gate is switched on."""
     config.pluginmanager.register(fixtures, "vmnet-fixtures")
-    ini = {option.ini: str(config.getini(option.ini) or "") for option in _with_ini()}
+    ini = {o.ini: str(config.getini(o.ini) or "") for o in TABLE if o.has_ini}
     if not (config.option.proxmox_node or ini["vmnet_proxmox_node"]):
         return
     from pytest_vmnet.options.settings import resolve  # noqa: PLC0415 - the gate is on
@@ -90,10 +83,6 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_vmnet import plugin_html  # noqa: PLC0415 - only beside pytest-html
 
         config.pluginmanager.register(plugin_html, "vmnet-html")
-
-
-def _with_ini() -> Iterable[Option]:
-    return (o for o in TABLE if not o.switch or o.flag == "--proxmox-insecure")
 
 
 def _check_reports(settings: Settings) -> None:

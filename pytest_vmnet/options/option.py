@@ -45,6 +45,21 @@ class Option(NamedTuple):
         name = self.dest
         return f"vmnet_{name}" if name.startswith("proxmox_") else name
 
+    @property
+    def has_ini(self) -> bool:
+        """Whether an ini file may set it; what only a person may switch on has no ini twin."""
+        return not self.switch or self.flag == "--proxmox-insecure"
+
+    @property
+    def argument(self) -> dict[str, Any]:
+        """The words for argparse's ``add_argument``, and for pytest's ``addoption``."""
+        known: dict[str, Any] = {"dest": self.dest, "help": self.help, "default": None}
+        if self.switch:
+            return known | {"action": "store_true"}
+        if self.repeatable:
+            return known | {"action": "append", "metavar": self.metavar}
+        return known | {"metavar": self.metavar or "|".join(self.choices) or "N"}
+
 
 def number(low: float, high: float, kind: type = float) -> Parse:
     """Return a parser of a number between *low* and *high*, both included."""
