@@ -32,7 +32,7 @@ from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.errors import ConfigError, VmnetError
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.ownership import add_resources
-from pytest_vmnet.probes import lease, site, sweep
+from pytest_vmnet.probes import lease, site, sweep, wiring
 from pytest_vmnet.remedy import Remedy
 
 _SECOND_STAGE = 4
@@ -151,6 +151,8 @@ class Gate:
             VmnetError: The run could not look at all.
         """
         self.notes += connect.check_shells(self.shells)
+        self.inventory, notes = wiring.with_links(self._site, self.shells)
+        self.notes += notes
         holder = f"run {self.run_id} of {platform.node()} (pid {os.getpid()})"
         with lease.lease(
             self.shells,

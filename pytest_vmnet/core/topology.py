@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
+
+from pytest_vmnet.core.link import Link
 
 CapturePoint = str
 """An interface on a host: ``guest:eth0``, ``tap111i0``, ``enp4s0``; unique on its node."""
@@ -189,6 +192,7 @@ class Inventory:
         skipped: Guests that are not tested, with the reason.
         notes: Things worth saying.
         chosen: Ids of the guests under test; None for all.
+        links: Devices by node name; a node without a shell is not in it.
     """
 
     nodes: tuple[Node, ...]
@@ -196,6 +200,7 @@ class Inventory:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = field(default=())
     chosen: frozenset[str] | None = None
+    links: Mapping[str, tuple[Link, ...]] = field(default_factory=dict)
 
     @property
     def tested(self) -> tuple[Guest, ...]:
