@@ -33,6 +33,7 @@ from pytest_vmnet.errors import ConfigError, VmnetError
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.ownership import add_resources
 from pytest_vmnet.probes import lease, site, sweep, wiring
+from pytest_vmnet.probes.reading import read_sweep
 from pytest_vmnet.remedy import Remedy
 
 _SECOND_STAGE = 4
@@ -207,7 +208,7 @@ class Gate:
         return sweeps
 
     def _sweep(self, flows: Sequence[FlowSpec]) -> Sweep:
-        return sweep.run_sweep(
+        raw = sweep.run_sweep(
             self._site,
             flows,
             proxmox=self.proxmox,
@@ -216,6 +217,7 @@ class Gate:
             clock=self.clock,
             progress=self.progress,
         )
+        return read_sweep(raw, self._site)
 
     def judge(self, tested: Collection[str], sweeps: Sequence[Sweep]) -> Judgement:
         """Judge the tested guests on those sweeps."""

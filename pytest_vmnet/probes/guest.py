@@ -15,6 +15,7 @@ from pytest_vmnet.core.parse.ping import parse_ping
 from pytest_vmnet.core.topology import Guest
 from pytest_vmnet.errors import BackendError, ParseError, ProbeError
 from pytest_vmnet.probes import script
+from pytest_vmnet.probes.answer import RawAnswer, split_output
 
 _MAX_PACKETS = 200_000
 _IFNAME = re.compile(r"[\w.@+-]{1,15}", re.ASCII)
@@ -96,7 +97,7 @@ def probe_guest(
     mark: str,
     token: str,
     hold_s: float,
-) -> HostFacts:
+) -> RawAnswer:
     """Run a guest's probes through its agent. What goes wrong is in ``problem``."""
     body = guest_script(flows, mark=mark, token=token, mac=guest.nic.mac, hold_s=hold_s)
     try:
@@ -108,10 +109,21 @@ def probe_guest(
             expect_s=max(script.duration_s(flows), hold_s),
             timeout_s=script.time_limit_s(flows) + hold_s + 30,
         )
-        found = script.sections(done.stdout, token, f"{guest.ident}, probe output")
-        return guest_facts(guest, flows, found, mark)
-    except (BackendError, ProbeError) as problem:
-        return HostFacts(host=guest.ident, problem=f"{guest.ident} could not be asked: {problem}")
+    except BackendError as problem:
+        return RawAnswer(host=guest.ident, problem=str(problem))
+    source = f"{guest.ident}, probe output"
+    return split_output(done.stdout, token, host=guest.ident, source=source)
+
+
+def read_guest(guest: Guest, flows: Sequence[FlowSpec], answer: RawAnswer, mark: str) -> HostFacts:
+    """Return the facts in a guest's answer. What goes wrong is in ``problem``."""
+    problem = answer.problem
+    if problem is None:
+        try:
+            return guest_facts(guest, flows, answer.sections, mark)
+        except ProbeError as error:
+            problem = str(error)
+    return HostFacts(host=guest.ident, problem=f"{guest.ident} could not be asked: {problem}")
 
 
 def guest_facts(

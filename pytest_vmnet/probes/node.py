@@ -19,6 +19,7 @@ from pytest_vmnet.core.parse.pcap import parse_capture
 from pytest_vmnet.core.topology import CapturePoint
 from pytest_vmnet.errors import BackendError, CaptureError, ProbeError
 from pytest_vmnet.probes import script
+from pytest_vmnet.probes.answer import RawAnswer, split_output
 from pytest_vmnet.probes.guest import capture_problem, read_pings
 
 _MAX_PACKETS = 2_000_000
@@ -164,19 +165,35 @@ class NodeWatch:
             said = done.stderr.decode(errors="replace").strip()[-300:]
             raise CaptureError(f"{self.node}: the capture did not start: {said}")
 
-    def fetch(self, shell: Shell) -> HostFacts:
-        """End the watch and return what it saw; a problem is in the facts."""
+    def fetch(self, shell: Shell) -> RawAnswer:
+        """End the watch and return what it has; a problem is in the answer."""
         try:
             done = shell.run(self.stop_script())
             if done.returncode and not done.stdout:
                 said = done.stderr.decode(errors="replace").strip()[-300:]
                 raise CaptureError(f"{self.node}: the capture was lost: {said}")
-            found = script.sections(done.stdout, self.token, f"{self.node}, watch output")
-            return self.facts(found)
+            source = f"{self.node}, watch output"
+            return split_output(
+                done.stdout, self.token, host=self.node, source=source, points=self.points
+            )
         except (BackendError, ProbeError) as problem:
-            return HostFacts(host=self.node, problem=str(problem))
+            return self.failed(problem)
         finally:
             self.clean(shell)
+
+    def failed(self, problem: Exception | str) -> RawAnswer:
+        """Return the answer of a watch that could not start or was lost."""
+        return RawAnswer(host=self.node, points=self.points, problem=str(problem))
+
+    def read(self, answer: RawAnswer) -> HostFacts:
+        """Return the facts in the watch's answer. What goes wrong is in ``problem``."""
+        problem = answer.problem
+        if problem is None:
+            try:
+                return self.facts(answer.sections)
+            except ProbeError as error:
+                problem = str(error)
+        return HostFacts(host=self.node, problem=problem)
 
     def clean(self, shell: Shell) -> None:
         """Remove whatever the watch left on the node; its reaper does if this cannot."""

@@ -1,4 +1,4 @@
-"""All probes of all selected guests at once, and the facts that come of it."""
+"""All probes of all selected guests at once, and what comes back."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
-from pytest_vmnet.core.facts import GATE, FlowSpec, HostFacts, Sweep
-from pytest_vmnet.core.parse.iproute import parse_neighbours
+from pytest_vmnet.core.facts import GATE, FlowSpec
 from pytest_vmnet.core.route import capture_points
 from pytest_vmnet.core.topology import Guest, Inventory
-from pytest_vmnet.errors import BackendError, ProbeError, VmnetError
+from pytest_vmnet.errors import BackendError, VmnetError
 from pytest_vmnet.probes import script
-from pytest_vmnet.probes.guest import probe_guest, read_pings
+from pytest_vmnet.probes.answer import RawAnswer, RawSweep, split_output
+from pytest_vmnet.probes.guest import probe_guest
 from pytest_vmnet.probes.node import watches
 
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -40,15 +40,13 @@ def local_script(flows: Sequence[FlowSpec], *, mark: str, token: str) -> str:
     )
 
 
-def probe_local(shell: Shell, flows: Sequence[FlowSpec], *, mark: str, token: str) -> HostFacts:
+def probe_local(shell: Shell, flows: Sequence[FlowSpec], *, mark: str, token: str) -> RawAnswer:
     """Send the gate's own flows. What goes wrong is in ``problem``."""
     try:
         done = shell.run(local_script(flows, mark=mark, token=token))
-        found = script.sections(done.stdout, token, "the gate's own probes")
-        neighbours = parse_neighbours(script.text(found, "neigh"), "the gate's ip neigh")
-        return HostFacts(host=GATE, pings=read_pings(flows, found, GATE), neighbours=neighbours)
-    except (BackendError, ProbeError) as problem:
-        return HostFacts(host=GATE, problem=f"the gate's own probes did not run: {problem}")
+    except BackendError as problem:
+        return RawAnswer(host=GATE, problem=str(problem))
+    return split_output(done.stdout, token, host=GATE, source="the gate's own probes")
 
 
 def run_sweep(
@@ -60,7 +58,7 @@ def run_sweep(
     local: Shell,
     clock: Clock,
     progress: Callable[[str], None],
-) -> Sweep:
+) -> RawSweep:
     """Send all flows at once while the nodes' ports are watched.
 
     Args:
@@ -73,7 +71,7 @@ def run_sweep(
         progress: Called with one line per step.
 
     Returns:
-        The facts of every host that took part. Hosts that could not be asked say so.
+        The answer of every host that took part. Hosts that could not be asked say so.
     """
     mark, token = new_mark(), new_mark()
     started = clock.monotonic()
@@ -82,22 +80,20 @@ def run_sweep(
     points = {n: p for n, p in capture_points(flows, inventory).items() if n in shells}
     limit_s = script.time_limit_s(flows) + 30
     plan = watches(points, flows, mark=mark, token=token, limit_s=limit_s)
-    facts: dict[str, HostFacts] = {}
+    answers: list[RawAnswer] = []
     with ThreadPoolExecutor(max_workers=len(guests) + len(plan) + 2) as pool:
         starting = {watch: pool.submit(watch.start, shells[watch.node]) for watch in plan}
         running = []
         try:
             for watch, begun in starting.items():
                 if problem := _problem(begun):
-                    facts[watch.node] = HostFacts(host=watch.node, problem=problem)
+                    answers.append(watch.failed(problem))
                 else:
                     running.append(watch)
             shown = script.duration_s(flows)
             progress(f"probing: {len(flows)} flows, {len(guests)} guests, {shown:.0f} s")
             asked = _start_probes(pool, guests, flows, proxmox, local, mark=mark, token=token)
-            for probe in asked:
-                result = probe.result()
-                facts[result.host] = result
+            answers += [probe.result() for probe in asked]
         except BaseException:  # Ctrl-C above all: nobody waits for what is not wanted any more
             proxmox.cancel()
             for watch in running:
@@ -105,10 +101,14 @@ def run_sweep(
             raise
         else:
             fetched = [pool.submit(watch.fetch, shells[watch.node]) for watch in running]
-            for fetch in fetched:
-                result = fetch.result()
-                facts[result.host] = result
-    return Sweep(flows=tuple(flows), hosts=facts, duration_s=clock.monotonic() - started)
+            answers += [fetch.result() for fetch in fetched]
+    return RawSweep(
+        flows=tuple(flows),
+        mark=mark,
+        token=token,
+        answers=tuple(answers),
+        duration_s=clock.monotonic() - started,
+    )
 
 
 def _start_probes(
@@ -120,7 +120,7 @@ def _start_probes(
     *,
     mark: str,
     token: str,
-) -> list[Future[HostFacts]]:
+) -> list[Future[RawAnswer]]:
     hold_s = script.duration_s(flows)
     asked = [
         pool.submit(

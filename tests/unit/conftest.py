@@ -1,4 +1,4 @@
-"""What the unit tests share: how hypothesis behaves on a machine whose speed is not known, and SIGINT."""
+"""What the unit tests share: how hypothesis behaves on a slow machine, and SIGINT."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from pytest_vmnet.core.facts import GATE, FlowSpec
 from pytest_vmnet.core.words import FlowKind
 from pytest_vmnet.errors import CommandError, ProxmoxError
 from pytest_vmnet.probes import guest as probes
-from pytest_vmnet.probes.guest import capture_problem, guest_script, probe_guest
+from pytest_vmnet.probes.guest import capture_problem, guest_script, probe_guest, read_guest
+from pytest_vmnet.probes.reading import read_gate
 from pytest_vmnet.probes.sweep import probe_local
 
 DATA = Path(__file__).parents[1] / "data" / "core"
@@ -74,10 +75,9 @@ class FakeProxmox:
 
 def ask(output: bytes = b"", problem: Exception | None = None):
     proxmox = FakeProxmox(output, problem)
-    facts = probe_guest(
-        proxmox, W.guest(1), [flow(3), flow(4)], mark=MARK, token=TOKEN, hold_s=0.5
-    )
-    return facts, proxmox.asked
+    flows = [flow(3), flow(4)]
+    answer = probe_guest(proxmox, W.guest(1), flows, mark=MARK, token=TOKEN, hold_s=0.5)
+    return read_guest(W.guest(1), flows, answer, MARK), proxmox.asked
 
 
 def test_an_answer_becomes_facts() -> None:
@@ -185,12 +185,14 @@ class FakeShell:
 
 
 def test_the_gates_own_probes_become_facts() -> None:
-    facts = probe_local(FakeShell(sections()), [flow(3, GATE)], mark=MARK, token=TOKEN)
+    answer = probe_local(FakeShell(sections()), [flow(3, GATE)], mark=MARK, token=TOKEN)
+    facts = read_gate([flow(3, GATE)], answer)
     assert (facts.host, facts.problem, facts.pings[3].transmitted) == (GATE, None, 5)
     assert len(facts.neighbours) == 1
 
 
 def test_the_gates_own_trouble_is_the_problem() -> None:
     trouble = CommandError(["sh"], where="workstation")
-    facts = probe_local(FakeShell(trouble), [flow(3, GATE)], mark=MARK, token=TOKEN)
+    answer = probe_local(FakeShell(trouble), [flow(3, GATE)], mark=MARK, token=TOKEN)
+    facts = read_gate([flow(3, GATE)], answer)
     assert facts.problem.startswith("the gate's own probes did not run: workstation: `sh`")

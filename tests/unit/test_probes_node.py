@@ -215,7 +215,7 @@ def test_a_watch_that_did_not_start_leaves_nothing_behind(answer) -> None:
 @pytest.mark.parametrize("cleaned", [OK, LOST])
 def test_fetching_ends_with_facts_or_a_problem_and_cleans_up(answer, said, cleaned) -> None:
     shell = FakeShell(answer, cleaned)
-    facts = WATCH.fetch(shell)
+    facts = WATCH.read(WATCH.fetch(shell))
     assert facts.host == "pve1"
     assert (facts.problem is None) == (said is None) == (facts.capture is not None)
     assert said is None or said in facts.problem

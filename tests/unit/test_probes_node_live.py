@@ -112,7 +112,7 @@ def test_a_watch_sees_its_probes_and_leaves_nothing(site) -> None:
     assert len(left_behind(site)) > 3
     words = script.ping_argv(control(10), MARK)
     assert "10 received" in site.in_guest([*words[:-1], "192.0.2.1"])
-    facts = made.fetch(site)
+    facts = made.read(made.fetch(site))
     assert facts.problem is None
     assert facts.capture.doubts == {"tap999i0": "the interface did not exist"}
     rows = facts.capture.packets.sightings
@@ -134,7 +134,7 @@ def test_an_interface_that_is_made_anew_is_in_doubt(site) -> None:
     made = watch("tap111i0")
     made.start(site)
     site.run("ip link del tap111i0; ip link add tap111i0 type dummy")
-    facts = made.fetch(site)
+    facts = made.read(made.fetch(site))
     assert facts.capture.doubts == {"tap111i0": "the interface changed during the sweep"}
     assert left_behind(site) == []
 

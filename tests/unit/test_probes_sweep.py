@@ -16,6 +16,8 @@ from pytest_vmnet.core.facts import GATE
 from pytest_vmnet.core.plan import Pace, Targets, plan_flows
 from pytest_vmnet.errors import CommandError, ProxmoxError
 from pytest_vmnet.probes import sweep
+from pytest_vmnet.probes.answer import OUTPUT, split_output
+from pytest_vmnet.probes.reading import read_sweep
 
 W = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "world.py"))
@@ -79,7 +81,7 @@ def run(fakes: Fakes, guests=None, *, shells=True, targets=TARGETS):
     site = W.inventory(*guests)
     flows = plan_flows(site, [g.ident for g in guests], targets, Pace(count=5, interval_s=0.02))
     lines: list[str] = []
-    made = sweep.run_sweep(
+    raw = sweep.run_sweep(
         site,
         flows,
         proxmox=fakes,
@@ -88,7 +90,7 @@ def run(fakes: Fakes, guests=None, *, shells=True, targets=TARGETS):
         clock=Clock(),
         progress=lines.append,
     )
-    return made, lines
+    return read_sweep(raw, site), lines
 
 
 def test_the_watch_starts_before_the_probes_and_is_fetched_after_them() -> None:
@@ -166,3 +168,9 @@ def test_a_bug_is_not_swallowed_and_the_watch_is_cleaned_away() -> None:
     fakes = Fakes(start=ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         run(fakes)
+
+
+def test_an_output_without_frames_is_kept_as_it_came_back() -> None:
+    answer = split_output(b"no frame", "T" * 12, host="vm-1", source="vm-1, probe output")
+    assert answer.sections == {OUTPUT: b"no frame"}
+    assert answer.problem.startswith("vm-1, probe output, byte 0: no section")
