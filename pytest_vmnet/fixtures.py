@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # an idle pytest run must not pay for these
     from testinfra.host import Host
 
     from pytest_vmnet.core.topology import Bridge, Guest, Node
+    from pytest_vmnet.source import Doors
     from pytest_vmnet.verify import Ledger
 
 PARAMETRISED = ("node", "bridge", "vm", "peer")
@@ -27,10 +28,18 @@ def _state(request: pytest.FixtureRequest) -> State:
     return state
 
 
+def _doors(request: pytest.FixtureRequest) -> Doors:
+    """Return the open doors to the site; without them the test is skipped."""
+    doors = _state(request).gate.source.doors
+    if doors is None:
+        pytest.skip("a replay asks nobody: it has what the run was told, and no more")
+    return doors
+
+
 @pytest.fixture(scope="session")
 def proxmox(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - proxmoxer has no types
     """The Proxmox API, as a proxmoxer ``ProxmoxAPI``."""
-    return _state(request).gate.proxmox.api
+    return _doors(request).proxmox.api
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +89,7 @@ def guest(request: pytest.FixtureRequest, vm: Guest) -> Host:
     """A testinfra host inside of ``vm``, over its agent: it works with a broken network."""
     from pytest_vmnet.backends.hosts import agent_host  # noqa: PLC0415 - keeps an idle run quick
 
-    return agent_host(_state(request).gate.proxmox, vm.node, vm.vmid)
+    return agent_host(_doors(request).proxmox, vm.node, vm.vmid)
 
 
 @pytest.fixture
@@ -88,7 +97,7 @@ def hypervisor(request: pytest.FixtureRequest, node: Node) -> Host:
     """A testinfra host of ``node``; a node without a shell skips the test."""
     from pytest_vmnet.backends.hosts import SshShell  # noqa: PLC0415 - keeps an idle run quick
 
-    shell = _state(request).gate.shells.get(node.name)
+    shell = _doors(request).shells.get(node.name)
     if not isinstance(shell, SshShell):
         pytest.skip(f"{node.name}: the gate has no shell there")
     return shell.host()

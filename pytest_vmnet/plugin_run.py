@@ -17,12 +17,13 @@ from pytest_vmnet.core.outcome import RunOutcome
 from pytest_vmnet.core.plan import peers_of
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.errors import VmnetError
+from pytest_vmnet.framing import Frame
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.plugin_state import State
 from pytest_vmnet.probes.sweep import describe
 from pytest_vmnet.report.markdown import write_markdown
 from pytest_vmnet.report.schema import write_json
-from pytest_vmnet.session import Gate
+from pytest_vmnet.session import live_gate
 
 _UNJUDGED = {
     0: "nothing was probed: no test of a guest was selected",
@@ -38,25 +39,27 @@ def start(config: pytest.Config, settings: Settings) -> State:
     Raises:
         pytest.UsageError: It cannot be looked at; the JSON report says so as well.
     """
-    gate = None
+    frame = Frame.begin(settings, _CLOCK)
     try:
-        gate = Gate(settings, progress=_progress(config))
+        gate = live_gate(settings, frame, progress=_progress(config))
         handed = getattr(config, "workerinput", None)
         if handed is not None:
             gate.inventory = handover.unpack_site(handed["vmnet_inventory"])
             return State(settings, gate, gate.inventory, handover=Path(handed["vmnet_handover"]))
         return State(settings, gate, gate.discover(ask_guests=not config.option.collectonly))
     except VmnetError as error:
-        said = str(error) + _report_failure(settings, gate, str(error))
+        said = str(error) + _report_failure(settings, frame, str(error))
         raise pytest.UsageError(said) from error
     except KeyboardInterrupt:  # before the session has begun, pytest calls no sessionfinish
-        _report_failure(settings, gate, "interrupted during discovery")
+        _report_failure(settings, frame, "interrupted during discovery")
         raise
 
 
-def _report_failure(settings: Settings, gate: Gate | None, error: str) -> str:
+def _report_failure(
+    settings: Settings, frame: Frame, error: str, site: Inventory | None = None
+) -> str:
     """Write into the reports why there is nothing in them; return what keeps us from that."""
-    run = (gate or _Blind(settings)).frame(error=error)
+    run = frame.outcome(site, error=error)
     return "".join(f"\n{problem}" for problem in _write(settings, run))
 
 
@@ -71,21 +74,6 @@ def _write(settings: Settings, run: RunOutcome) -> list[str]:
         except VmnetError as error:
             problems.append(str(error))
     return problems
-
-
-class _Blind(Gate):
-    """A gate that has no connection; it can only say so."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.clock = _CLOCK
-        self.run_id = "0" * 16
-        self._started_at = self.clock.now()
-        self._begun = self.clock.monotonic()
-        self.inventory = None
-        self.notes = []
-        self.unfinished = None
-        self._versions = {}
 
 
 def _progress(config: pytest.Config) -> Any:  # noqa: ANN401 - a function from str to None
@@ -165,7 +153,8 @@ def sweep(config: pytest.Config, state: State, tested: set[str]) -> None:
             _dry_run(config, state, tested)
         state.sweep(tested)
     except VmnetError as error:
-        said = str(error) + _report_failure(state.settings, state.gate, str(error))
+        gate = state.gate
+        said = str(error) + _report_failure(state.settings, gate.frame, str(error), gate.inventory)
         raise pytest.UsageError(said) from error
 
 
@@ -188,7 +177,8 @@ def write_reports(config: pytest.Config, state: State, exitstatus: int) -> bool:
             return True  # they are written, with the reason
         if config.option.collectonly or state.settings["vmnet_dry_run"]:
             return True
-        run = state.gate.frame(error=_UNJUDGED.get(exitstatus, _UNJUDGED[0]))
+        why = _UNJUDGED.get(exitstatus, _UNJUDGED[0])
+        run = state.gate.frame.outcome(state.gate.inventory, error=why)
         if state.gate.unfinished is not None:
             run = replace(state.gate.unfinished, error="interrupted during an act")
     problems = _write(state.settings, run)

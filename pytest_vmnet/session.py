@@ -1,4 +1,4 @@
-"""The composition root: settings -> doors -> one gate run.
+"""The composition root: settings -> source -> one gate run.
 
 discover -> plan -> sweep -> ledger -> diagnose -> decide -> act -> prove, then the tests and the
 reports. All of it happens once per run, in one process, before the first test.
@@ -6,23 +6,14 @@ reports. All of it happens once per run, in one process, before the first test.
 
 from __future__ import annotations
 
-import os
-import platform
-import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from importlib import metadata
 from ipaddress import AddressValueError, IPv4Address
 
-from pytest_vmnet import connect
-from pytest_vmnet.backends.clock import SYSTEM, Clock
-from pytest_vmnet.backends.hosts import LocalShell, Shell
-from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core import stats
 from pytest_vmnet.core.diagnosis import diagnose
 from pytest_vmnet.core.facts import FlowSpec, Sweep
 from pytest_vmnet.core.guardrails.case import Limit
-from pytest_vmnet.core.guardrails.journal import missing
 from pytest_vmnet.core.judge import Judgement, Threshold, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
 from pytest_vmnet.core.pattern import matches_any
@@ -30,11 +21,12 @@ from pytest_vmnet.core.plan import Pace, Targets, plan_flows
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.errors import ConfigError, VmnetError
+from pytest_vmnet.framing import Frame
+from pytest_vmnet.live import LiveSource
 from pytest_vmnet.options.settings import Settings
-from pytest_vmnet.ownership import add_resources
-from pytest_vmnet.probes import lease, site, sweep, wiring
 from pytest_vmnet.probes.reading import read_sweep
 from pytest_vmnet.remedy import Remedy
+from pytest_vmnet.source import Source
 
 _SECOND_STAGE = 4
 """The second stage sends so many times the first one's probes; both are pooled."""
@@ -45,28 +37,34 @@ class Gate:
 
     Args:
         settings: Resolved settings.
+        frame: The run's frame.
+        source: Where its facts come from.
         progress: Gets one line per step.
-        clock: Time.
+
+    Raises:
+        ConfigError: A setting is wrong.
     """
 
     def __init__(
-        self, settings: Settings, *, progress: Callable[[str], None], clock: Clock = SYSTEM
+        self,
+        settings: Settings,
+        frame: Frame,
+        source: Source,
+        *,
+        progress: Callable[[str], None],
     ) -> None:
         self.settings = settings
-        self.progress = progress
-        self.clock = clock
-        self.run_id = secrets.token_hex(8)
-        self._started_at = clock.now()
-        self._begun = clock.monotonic()
+        self.frame = frame
+        self.source = source
+        self._progress = progress
         self._external = _address(settings, "vmnet_external")
-        _check_words(settings)
-        self.proxmox = Proxmox(connect.endpoint(settings, connect.environment()), clock=clock)
         self.inventory: Inventory | None = None
-        self.shells: dict[str, Shell] = {}
-        self.notes: list[str] = []
         self.resource_problems: dict[int, str] = {}
         self.unfinished: RunOutcome | None = None  # what was known when an act was interrupted
-        self._versions: dict[str, str] = {}
+
+    def progress(self, line: str) -> None:
+        """Tell the person who watches one line."""
+        self._progress(line)
 
     def discover(self, *, ask_guests: bool = True) -> Inventory:
         """Find the site's nodes, bridges and guests; with Terraform's addresses.
@@ -78,36 +76,11 @@ class Gate:
         Raises:
             VmnetError: There is nothing to look at, or it cannot be looked at.
         """
-        version = self.proxmox.get("version") or {}
-        self._versions["proxmox"] = str(version.get("version", "unknown"))
-        inventory = site.discover(
-            self.proxmox,
-            self.selection(ask_guests=ask_guests),
-            clock=self.clock,
-            progress=self.progress,
-        )
-        self.shells, notes = connect.shells(self.settings, inventory)
-        self.notes += notes
-        self.inventory = self._with_resources(inventory) if ask_guests else inventory
-        return self.inventory
-
-    def selection(self, *, ask_guests: bool = True) -> site.Selection:
-        """Return what the settings select."""
-        return site.Selection(
-            nodes=tuple(self.settings["proxmox_node"]),
-            patterns=tuple(self.settings["vmnet_guest"] or ()),
-            gateway=_address(self.settings, "vmnet_gateway"),
-            wait_s=self.settings["vmnet_wait"] if ask_guests else 0,
-            ask_guests=ask_guests,
-        )
-
-    def _with_resources(self, inventory: Inventory) -> Inventory:
-        """Add each guest's address in Terraform's state, or remember why it has none."""
-        found = add_resources(inventory, self.settings)
-        self.resource_problems = found.problems
-        self.notes += found.notes
-        if found.version is not None:
-            self._versions["terraform"] = found.version
+        found = self.source.discover(ask_guests=ask_guests)
+        self.frame.versions.update(found.versions)
+        self.frame.note(found.notes)
+        self.resource_problems = dict(found.resource_problems)
+        self.inventory = found.inventory
         return found.inventory
 
     @property
@@ -128,11 +101,12 @@ class Gate:
 
     def plan(self, tested: Collection[str], pace: Pace | None = None) -> tuple[FlowSpec, ...]:
         """Return the flows that a sweep of the tested guests sends."""
+        doors = self.source.doors
         targets = Targets(
             peers=self.settings["vmnet_peers"],
             external=self._external,
             inbound=self.settings["vmnet_inbound"] == "auto",
-            nodes_with_shell=frozenset(self.shells),
+            nodes_with_shell=frozenset(doors.shells) if doors else frozenset(),
         )
         return plan_flows(self._site, tested, targets, pace or self.pace)
 
@@ -151,17 +125,9 @@ class Gate:
         Raises:
             VmnetError: The run could not look at all.
         """
-        self.notes += connect.check_shells(self.shells)
-        self.inventory, notes = wiring.with_links(self._site, self.shells)
-        self.notes += notes
-        holder = f"run {self.run_id} of {platform.node()} (pid {os.getpid()})"
-        with lease.lease(
-            self.shells,
-            holder=holder,
-            timeout_s=self.settings["vmnet_lock_timeout"],
-            clock=self.clock,
-        ):
-            self._check_nobody_is_lost()
+        with self.source.hold(self._site) as held:
+            self.inventory = held.inventory
+            self.frame.note(held.notes)
             sweeps = self.sweep(tested)
             judgement = self.judge(tested, sweeps)
             outcomes = self.outcomes(judgement, sweeps)
@@ -173,18 +139,6 @@ class Gate:
                 raise
         return self.outcome(outcomes, judgement, sweeps)
 
-    def _check_nobody_is_lost(self) -> None:
-        """Refuse to pass over a guest that an unfinished act of an earlier run left missing.
-
-        Raises:
-            ConfigError: The journal says so; the message says what to do.
-        """
-        present = {int(row["vmid"]) for row in self.proxmox.get("cluster/resources", type="vm")}
-        for node in sorted(self.shells):
-            journal = connect.journal(self.settings, node, self.shells)
-            if journal is not None and (lost := missing(journal.read().entries, present)):
-                raise ConfigError(f"{'; '.join(lost)} (journal {journal.place})")
-
     def sweep(self, tested: Collection[str]) -> list[Sweep]:
         """Sweep once, and once more with four times the probes where nothing was proven.
 
@@ -193,13 +147,13 @@ class Gate:
         """
         sweeps = [self._sweep(self.plan(tested))]
         first = self.judge(tested, sweeps)
-        open_ = sorted(
+        unproven = sorted(
             ident
             for ident, judged in first.guests.items()
             if judged.verdict is Verdict.INCONCLUSIVE
             if (facts := sweeps[0].hosts.get(ident)) and not facts.problem
         )
-        if open_:
+        if open_ := self.source.second_stage(unproven):
             longer = replace(self.pace, count=self.pace.count * _SECOND_STAGE)
             for ident in open_:
                 self.progress(f"{ident}: nothing is proven yet: {first.guests[ident].reason}")
@@ -208,16 +162,7 @@ class Gate:
         return sweeps
 
     def _sweep(self, flows: Sequence[FlowSpec]) -> Sweep:
-        raw = sweep.run_sweep(
-            self._site,
-            flows,
-            proxmox=self.proxmox,
-            shells=self.shells,
-            local=LocalShell(),
-            clock=self.clock,
-            progress=self.progress,
-        )
-        return read_sweep(raw, self._site)
+        return read_sweep(self.source.sweep(self._site, flows), self._site)
 
     def judge(self, tested: Collection[str], sweeps: Sequence[Sweep]) -> Judgement:
         """Judge the tested guests on those sweeps."""
@@ -245,39 +190,25 @@ class Gate:
         self, outcomes: Sequence[GuestOutcome], judgement: Judgement, sweeps: Sequence[Sweep]
     ) -> RunOutcome:
         """Return the whole run's outcome."""
-        for host, facts in sorted(sweeps[0].hosts.items()):
-            if facts.problem and host not in judgement.guests:
-                self.notes.append(facts.problem)
+        notes = [
+            facts.problem
+            for host, facts in sorted(sweeps[0].hosts.items())
+            if facts.problem and host not in judgement.guests
+        ]
         if self._external is None:
-            self.notes.append("no external flow: --vmnet-external is not given")
-        for outcome in outcomes:
-            if not any(flow.kind is FlowKind.GATEWAY for flow in outcome.flows):
-                self.notes.append(f"{outcome.guest.ident}: no gateway is known, so none is probed")
-        return self.frame(
-            guests=tuple(outcomes), controls=judgement.controls, sweep_s=sweeps[0].duration_s
+            notes.append("no external flow: --vmnet-external is not given")
+        notes += [
+            f"{outcome.guest.ident}: no gateway is known, so none is probed"
+            for outcome in outcomes
+            if not any(flow.kind is FlowKind.GATEWAY for flow in outcome.flows)
+        ]
+        self.frame.note(notes)
+        return self.frame.outcome(
+            self.inventory,
+            guests=tuple(outcomes),
+            controls=judgement.controls,
+            sweep_s=sweeps[0].duration_s,
         )
-
-    def frame(self, **parts: object) -> RunOutcome:
-        """Return a run's outcome with those parts; also for runs that could not look."""
-        inventory = self.inventory
-        nodes = tuple(node.name for node in inventory.nodes) if inventory else ()
-        return RunOutcome(
-            run_id=self.run_id,
-            started_at=self._started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            duration_s=round(self.clock.monotonic() - self._begun, 3),
-            nodes=nodes or tuple(self.settings["proxmox_node"]),
-            versions={**versions(), **self._versions},
-            settings=self.settings.shown(),
-            skipped=inventory.skipped if inventory else (),
-            notes=tuple(dict.fromkeys(self.notes)),
-            **parts,  # type: ignore[arg-type]  # names and types are RunOutcome's own
-        )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what the gate itself is made of."""
-    names = ("pytest-vmnet", "pytest", "proxmoxer", "pytest-testinfra")
-    return {name: metadata.version(name) for name in names} | {"python": platform.python_version()}
 
 
 def _check_words(settings: Settings) -> None:
@@ -296,3 +227,20 @@ def _address(settings: Settings, dest: str) -> IPv4Address | None:
         return IPv4Address(text)
     except AddressValueError as problem:
         raise ConfigError(f"{settings.describe(dest)}: {problem}") from problem
+
+
+def live_gate(settings: Settings, frame: Frame, *, progress: Callable[[str], None]) -> Gate:
+    """Return a gate on the site that the settings name.
+
+    Raises:
+        ConfigError: A setting is wrong, or where the API is, or the token, is not known.
+    """
+    _check_words(settings)
+    source = LiveSource(
+        settings,
+        run_id=frame.run_id,
+        gateway=_address(settings, "vmnet_gateway"),
+        progress=progress,
+        clock=frame.clock,
+    )
+    return Gate(settings, frame, source, progress=progress)
