@@ -18,6 +18,7 @@ from pytest_vmnet.core.judge import Judgement, Threshold, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
 from pytest_vmnet.core.pattern import matches_any
 from pytest_vmnet.core.plan import Pace, Targets, plan_flows
+from pytest_vmnet.core.route import odd_ways
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.errors import ConfigError, VmnetError
@@ -127,7 +128,7 @@ class Gate:
         """
         with self.source.hold(self._site) as held:
             self.inventory = held.inventory
-            self.frame.note(held.notes)
+            self.frame.note([*held.notes, *odd_ways(held.inventory)])
             sweeps = self.sweep(tested)
             judgement = self.judge(tested, sweeps)
             outcomes = self.outcomes(judgement, sweeps)

@@ -1,4 +1,4 @@
-"""A device of a node as ``ip -d -j link`` and ``bridge -d -j link`` say it."""
+"""A node's devices as ``ip -d -j link`` and ``bridge -d -j link`` say it, and chains of them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Link:
         peer: The other end of a veth on the same node, or None.
         lower: The device that it stands on (``vlan``, ``macvlan``, ...), or None.
         vid: VLAN id of a ``vlan`` device, or None.
+        mode: How a bond spreads its frames (``active-backup``, ``802.3ad``, ...), or None.
+        is_active: As a bond's slave: whether it is in use, or None.
         vlan_filtering: Whether a bridge tells VLANs apart; None for anything else.
         mac: Its own MAC address, lower case, or None.
         mtu: MTU in bytes, or None if not told.
@@ -50,6 +52,8 @@ class Link:
     peer: str | None = None
     lower: str | None = None
     vid: int | None = None
+    mode: str | None = None
+    is_active: bool | None = None
     vlan_filtering: bool | None = None
     mac: str | None = None
     mtu: int | None = None
@@ -65,3 +69,37 @@ class Link:
     def carries(self, vid: int) -> bool:
         """Tell whether this port of a VLAN-aware bridge lets a VLAN through."""
         return any(vlans.first <= vid <= vlans.last for vlans in self.vlans)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A device that frames pass.
+
+    Attributes:
+        ifname: Its name.
+        out: Whether a frame from the guest to the wire leaves through it; else it enters by it.
+    """
+
+    ifname: str
+    out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The way of a guest's frames through its node.
+
+    Attributes:
+        ports: From the tap to the port of the bridge where guests meet; the guest's own.
+        bridge: That bridge, or None if the tap leads to none.
+        uplink: From that bridge's port outwards; shared. Empty without a single way out.
+        ways: Ports of the bridge that lead out of the node; with one of them there is an uplink.
+        devices: Everything passed, in order, with the bridges and what an uplink stands on.
+        notes: What is not as configured, not known, or not watched; for people.
+    """
+
+    ports: tuple[Port, ...]
+    bridge: str | None
+    uplink: tuple[Port, ...] = ()
+    ways: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -56,16 +56,21 @@ class Targets:
     nodes_with_shell: frozenset[str]
 
 
-def same_segment(one: Guest, other: Guest) -> bool:
-    """Tell whether two guests share bridge, VLAN and subnet."""
+def same_segment(one: Guest, other: Guest, inventory: Inventory) -> bool:
+    """Tell whether two guests share bridge, VLAN and subnet.
+
+    On two nodes, bridges of the same name are one segment if both lead out of their node.
+    """
     if one.interface is None or other.interface is None or not (one.nics and other.nics):
         return False
-    return (
-        one.node == other.node
-        and one.nic.bridge == other.nic.bridge
+    alike = (
+        one.nic.bridge == other.nic.bridge
         and one.nic.tag == other.nic.tag
         and one.interface.network == other.interface.network
     )
+    if not alike or one.node == other.node:
+        return alike
+    return all(inventory.chain(guest).ways for guest in (one, other))
 
 
 def peers_of(guest: Guest, inventory: Inventory, peers: str) -> tuple[Guest, ...]:
@@ -76,7 +81,7 @@ def peers_of(guest: Guest, inventory: Inventory, peers: str) -> tuple[Guest, ...
     """
     others = [g for g in inventory.guests if g.vmid != guest.vmid and g.address]
     if peers != "all":
-        others = [other for other in others if same_segment(guest, other)]
+        others = [other for other in others if same_segment(guest, other, inventory)]
     if not peers.isdecimal():
         return tuple(others)
     later = [other for other in others if other.vmid > guest.vmid]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_vmnet.core.facts import FlowSpec, Waypoint
+from pytest_vmnet.core.link import Port
 from pytest_vmnet.core.plan import same_segment
 from pytest_vmnet.core.topology import GUEST_POINT, GUEST_STACK, Guest, Inventory
 from pytest_vmnet.core.words import FlowKind
@@ -29,6 +30,9 @@ class Path:
 def path_of(flow: FlowSpec, inventory: Inventory, names: Mapping[str, str]) -> Path:
     """Return the capture points that a flow's packets pass.
 
+    Points of another node than the prober's are told apart by its name, ``pve2:enp4s0``, where
+    they are shared or have the name of a point on the prober's node.
+
     Args:
         flow: The flow.
         inventory: The site.
@@ -36,72 +40,102 @@ def path_of(flow: FlowSpec, inventory: Inventory, names: Mapping[str, str]) -> P
     """
     guests = {guest.ident: guest for guest in inventory.guests}
     source, target = guests.get(flow.source), guests.get(flow.target)
-    points: list[Waypoint] = []
+    near: list[Waypoint] = []
+    far: list[Waypoint] = []
     if source:
-        points += _guest_points(source, names, leaving=True, own=True)
-    points += _between(flow, source, target, inventory)
+        near = _from_guest(source, inventory, names, own=True)
     if target:
-        points += _guest_points(target, names, leaving=False, own=source is None)
+        far = _reversed(_from_guest(target, inventory, names, own=source is None))
+    if source is None and target is None:
+        near = _from_node(flow, inventory)
+    elif not (source and target and _meet(source, target, inventory)):
+        near += _uplink(source, inventory) if source else []
+        far = _reversed(_uplink(target, inventory) if target else []) + far
+    if source and target and source.node != target.node:
+        taken = {waypoint.point for waypoint in near}
+        far = [_told_apart(waypoint, target.node, taken) for waypoint in far]
     end = "gateway" if flow.kind is FlowKind.CONTROL else str(flow.kind)
     if target:
         end = f"{target.ident}:stack" if source else GUEST_STACK
     start = GUEST_STACK if source else flow.source
-    return Path(waypoints=tuple(points), start=start, end=end)
+    return Path(waypoints=(*near, *far), start=start, end=end)
 
 
-def _between(
-    flow: FlowSpec, source: Guest | None, target: Guest | None, inventory: Inventory
+def _meet(one: Guest, other: Guest, inventory: Inventory) -> bool:
+    """Tell whether frames between two guests stay inside of one bridge."""
+    if one.node != other.node or not same_segment(one, other, inventory):
+        return False
+    bridges = {inventory.chain(guest).bridge for guest in (one, other)}
+    return len(bridges) == 1 and None not in bridges
+
+
+def _told_apart(waypoint: Waypoint, node: str, taken: set[str]) -> Waypoint:
+    if waypoint.host != node or (waypoint.guest and waypoint.point not in taken):
+        return waypoint
+    return replace(waypoint, point=f"{node}:{waypoint.point}")
+
+
+def _from_guest(
+    guest: Guest, inventory: Inventory, names: Mapping[str, str], *, own: bool
 ) -> list[Waypoint]:
-    """Return the uplinks on the way; guests of one segment have none between them."""
-    if source is None and target is None:
-        return _uplink(inventory, flow.source, None, out=True)
-    points: list[Waypoint] = []
-    if source and target and same_segment(source, target):
-        return points
-    if source:
-        points += _uplink(inventory, source.node, source.nic.bridge, out=True)
-    if target:
-        arriving = _uplink(inventory, target.node, target.nic.bridge, out=False)
-        if source and source.node != target.node:  # their ports may have the same name
-            arriving = [replace(point, point=f"{point.host}:{point.point}") for point in arriving]
-        points += arriving
-    return points
-
-
-def _guest_points(
-    guest: Guest, names: Mapping[str, str], *, leaving: bool, own: bool
-) -> list[Waypoint]:
-    """Return the NIC and the tap of a guest in the order that a request meets them."""
+    """Return a guest's NIC and the ports of its own on the node, for a request that it sends."""
     ifname = names.get(guest.ident, GUEST_POINT.partition(":")[2])
     inside = Waypoint(
         host=guest.ident,
         ifname=ifname,
         point=f"{'guest' if own else guest.ident}:{ifname}",
-        request_out=leaving,
+        request_out=True,
         guest=guest.ident,
     )
-    tap = Waypoint(
-        host=guest.node,
-        ifname=guest.tap,
-        point=guest.tap,
-        request_out=not leaving,
-        guest=guest.ident,
-    )
-    return [inside, tap] if leaving else [tap, inside]
+    ports = inventory.chain(guest).ports
+    return [inside, *_waypoints(ports, guest.node, guest.ident)]
 
 
-def _uplink(inventory: Inventory, node: str, bridge: str | None, *, out: bool) -> list[Waypoint]:
-    """Return the uplink of a bridge; of the node's first bridge with an address if None."""
+def _uplink(guest: Guest, inventory: Inventory) -> list[Waypoint]:
+    """Return the way out of the guest's bridge, for a request that it sends."""
+    return _waypoints(inventory.chain(guest).uplink, guest.node, None)
+
+
+def _from_node(flow: FlowSpec, inventory: Inventory) -> list[Waypoint]:
+    """Return the way of a node's own probes: by its bridge in that subnet, else its first one."""
     try:
-        bridges = inventory.node(node).bridges
+        bridges = [each for each in inventory.node(flow.source).bridges if each.interface]
     except KeyError:
         return []  # the gate's own host has no capture
-    for candidate in bridges:
-        wanted = candidate.name == bridge if bridge else candidate.interface is not None
-        if wanted and len(candidate.ports) == 1:
-            port = candidate.ports[0]
-            return [Waypoint(host=node, ifname=port, point=port, request_out=out, guest=None)]
+    bridges.sort(
+        key=lambda each: each.interface is None or flow.address not in each.interface.network
+    )
+    for bridge in bridges:
+        if uplink := inventory.wiring(flow.source).outward(bridge.name).uplink:
+            return _waypoints(uplink, flow.source, None)
     return []
+
+
+def _waypoints(ports: Sequence[Port], node: str, guest: str | None) -> list[Waypoint]:
+    return [
+        Waypoint(
+            host=node,
+            ifname=port.ifname,
+            point=port.ifname,
+            request_out=port.out,
+            guest=guest,
+        )
+        for port in ports
+    ]
+
+
+def _reversed(waypoints: Sequence[Waypoint]) -> list[Waypoint]:
+    """Return the same way taken in the other direction."""
+    return [replace(each, request_out=not each.request_out) for each in reversed(waypoints)]
+
+
+def odd_ways(inventory: Inventory) -> list[str]:
+    """Return what is worth saying of the tested guests' ways, once each, with whose it is."""
+    told: dict[str, list[str]] = {}
+    for guest in inventory.tested:
+        for note in inventory.chain(guest).notes:
+            told.setdefault(f"{guest.node}: {note}", []).append(guest.ident)
+    return [f"{note} ({', '.join(idents)})" for note, idents in told.items()]
 
 
 def capture_points(flows: Sequence[FlowSpec], inventory: Inventory) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 
-from pytest_vmnet.core.link import Link
+from pytest_vmnet.core.link import Chain, Link
+from pytest_vmnet.core.wiring import Wiring
 
 CapturePoint = str
 """An interface on a host: ``guest:eth0``, ``tap111i0``, ``enp4s0``; unique on its node."""
@@ -201,6 +202,9 @@ class Inventory:
     notes: tuple[str, ...] = field(default=())
     chosen: frozenset[str] | None = None
     links: Mapping[str, tuple[Link, ...]] = field(default_factory=dict)
+    _wirings: dict[str, Wiring] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def tested(self) -> tuple[Guest, ...]:
@@ -222,3 +226,22 @@ class Inventory:
             if guest.ident == ident:
                 return guest
         raise KeyError(ident)
+
+    def wiring(self, node: str) -> Wiring:
+        """Return how a node's devices hang together; of a node that was not asked, nothing."""
+        if node not in self._wirings:
+            bridges = [b for each in self.nodes if each.name == node for b in each.bridges]
+            ports = {bridge.name: bridge.ports for bridge in bridges}
+            self._wirings[node] = Wiring(self.links.get(node, ()), ports)
+        return self._wirings[node]
+
+    def chain(self, guest: Guest, nic: Nic | None = None) -> Chain:
+        """Return the way of a guest's frames through its node, from the tap to the uplink.
+
+        Args:
+            guest: The guest.
+            nic: One of its NICs with a bridge; None for the one under test.
+        """
+        which = nic or guest.nic
+        bridge = which.bridge or ""
+        return self.wiring(guest.node).chain(which.tap(guest.vmid), bridge, which.tag)

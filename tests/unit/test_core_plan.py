@@ -124,6 +124,15 @@ def test_peers_share_bridge_vlan_and_subnet_unless_all_are_wanted(other) -> None
     assert [g.ident for g in peers_of(GUESTS[0], site, "5")] == ["vm-3"]
 
 
+@pytest.mark.parametrize(("ports", "expected"), [(("enp4s0",), ["vm-2"]), ((), [])])
+def test_guests_of_two_nodes_are_peers_if_both_bridges_lead_out(ports, expected) -> None:
+    nodes = (W.node(), W.node("pve2", ports))
+    for here, there in ((1, 2), (2, 1)):
+        guests = [W.guest(1), W.guest(2, node="pve2")]
+        found = peers_of(guests[here - 1], W.inventory(*guests, nodes=nodes), "segment")
+        assert [g.ident for g in found] == [f"vm-{there}" for _ in expected]
+
+
 @pytest.mark.parametrize(
     ("number", "expected"),
     [(1, ["vm-2", "vm-3"]), (2, ["vm-3", "vm-4"]), (3, ["vm-4", "vm-1"]), (4, ["vm-1", "vm-2"])],

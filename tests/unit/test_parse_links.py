@@ -111,3 +111,14 @@ def test_nothing_but_a_parse_error_comes_of_any_text(text, other) -> None:
     for more in ({}, {"bridge_link": text, "bridge_vlan": text}, {"bridge_vlan": other}):
         with contextlib.suppress(ParseError):
             parse_links(text, "x", **more)
+
+
+def test_a_peer_that_is_told_by_its_index_alone_is_found() -> None:
+    veth = {"info_kind": "veth"}
+    rows = [
+        {"ifname": "a", "ifindex": 1, "link_index": 2, "linkinfo": veth},
+        {"ifname": "b", "ifindex": 2, "link": "a", "linkinfo": veth},
+        {"ifname": "c", "ifindex": 3, "link_index": 2, "link_netnsid": 0, "linkinfo": veth},
+    ]
+    found = parse_links(json.dumps(rows), "x")
+    assert [link.peer for link in found] == ["b", "a", None]

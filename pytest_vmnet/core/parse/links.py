@@ -33,34 +33,49 @@ def parse_links(
     devices = rows(ip_link, source)
     if len(devices) > MAX_LINKS:
         raise ParseError(source, 0, f"{len(devices)} devices, at most {MAX_LINKS} are read")
-    ports = {row.get("ifname"): row for row in rows(bridge_link, f"{source}, bridge link")}
-    vlans = {row.get("ifname"): row for row in rows(bridge_vlan, f"{source}, bridge vlan")}
+    ports = _by_name(rows(bridge_link, f"{source}, bridge link"))
+    vlans = _by_name(rows(bridge_vlan, f"{source}, bridge vlan"))
+    names = {_number(row.get("ifindex")): _word(row.get("ifname")) for row in devices}
     found: dict[str, Link] = {}
     for row in devices:
-        ifname, ifindex = row.get("ifname"), row.get("ifindex")
-        if isinstance(ifname, str) and isinstance(ifindex, int) and ifname not in found:
-            found[ifname] = _link(row, ports.get(ifname, {}), vlans.get(ifname, {}))
+        ifname, ifindex = _word(row.get("ifname")), _number(row.get("ifindex"))
+        if ifname is None or ifindex is None or ifname in found:
+            continue
+        on = _word(row.get("link"))
+        if on is None and "link_netnsid" not in row:  # some versions give the index alone
+            on = names.get(_number(row.get("link_index")))
+        found[ifname] = _link(row, on, ports.get(ifname, {}), vlans.get(ifname, {}))
     return tuple(sorted(found.values(), key=lambda link: link.ifindex))
 
 
-def _link(row: Mapping[str, Any], port: Mapping[str, Any], vlan: Mapping[str, Any]) -> Link:
+def _by_name(listed: list[dict[str, Any]]) -> dict[str | None, dict[str, Any]]:
+    return {_word(row.get("ifname")): row for row in listed}
+
+
+def _link(
+    row: Mapping[str, Any], on: str | None, port: Mapping[str, Any], vlan: Mapping[str, Any]
+) -> Link:
+    """Return a device; *on* is the other end of a veth, or what else it stands on."""
     info = _mapping(row.get("linkinfo"))
     data = _mapping(info.get("info_data"))
     said = {**_mapping(info.get("info_slave_data")), **port}
     kind = _word(info.get("info_kind"))
-    on = _word(row.get("link"))  # ip prints the other end of a veth and a VLAN's base alike
+    slave_kind = _word(info.get("info_slave_kind"))
     flags = row.get("flags")
     flags = flags if isinstance(flags, list) else []
-    is_port = bool(port) or info.get("info_slave_kind") == "bridge"
+    is_port = bool(port) or slave_kind == "bridge"
+    is_slave = slave_kind == "bond" and "state" in said
     return Link(
         ifname=row["ifname"],
         ifindex=row["ifindex"],
         kind=kind,
         master=_word(row.get("master")),
-        slave_kind=_word(info.get("info_slave_kind")),
+        slave_kind=slave_kind,
         peer=on if kind == "veth" else None,
         lower=on if kind != "veth" else None,
         vid=_number(data.get("id")) if kind == "vlan" else None,
+        mode=_word(data.get("mode")) if kind == "bond" else None,
+        is_active=str(said["state"]).lower() == "active" if is_slave else None,
         vlan_filtering=bool(data.get("vlan_filtering")) if kind == "bridge" else None,
         mac=(_word(row.get("address")) or "").lower() or None,
         mtu=_number(row.get("mtu")),
