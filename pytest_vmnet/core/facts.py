@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,12 @@ an echo reply, and whether it was leaving through the interface."""
 
 Sightings = npt.NDArray[np.void]
 
+Address = IPv4Address | IPv6Address
+
+MAIN_LANE = "main"
+SMALL_SIZE = 56
+"""Payload bytes of a probe behind its ICMP header, as ``ping`` sends them by itself."""
+
 
 def mac_text(number: int) -> str:
     """Return a MAC address given as an integer in its usual spelling, lower case."""
@@ -50,15 +56,19 @@ class FlowSpec:
         address: Address that is probed.
         count: Probes.
         interval_s: Seconds between two probes.
+        size: Payload bytes behind the ICMP header.
+        lane: Tells flows between the same two ends apart: ``main``, ``ipv6``, ``large``.
     """
 
     number: int
     source: str
     target: str
     kind: FlowKind
-    address: IPv4Address
+    address: Address
     count: int
     interval_s: float
+    size: int = SMALL_SIZE
+    lane: str = MAIN_LANE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

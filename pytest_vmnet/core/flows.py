@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_vmnet.core import stats
-from pytest_vmnet.core.facts import GATE, FlowSpec, Sweep
+from pytest_vmnet.core.facts import GATE, MAIN_LANE, FlowSpec, Sweep
 from pytest_vmnet.core.ledger import FlowLedger, build_ledger
 from pytest_vmnet.core.outcome import Death, Flow, PointCount
 from pytest_vmnet.core.stats import Threshold
@@ -23,6 +23,9 @@ ORDER = (
     FlowKind.CONTROL,
 )
 """Which failing flow tells a guest's story, the first one first."""
+
+_Key = tuple[FlowKind, str, str]
+"""What the parts of one flow share: kind, other end, lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,12 @@ class FlowBuilder:
 
     def __init__(self, parts: Sequence[Part], threshold: Threshold) -> None:
         self._threshold = threshold
-        self._by_owner: dict[str, dict[tuple[FlowKind, str], list[Part]]] = {}
-        self._controls: dict[tuple[str, str], list[Part]] = {}
+        self._by_owner: dict[str, dict[_Key, list[Part]]] = {}
+        self._controls: dict[tuple[str, str, str], list[Part]] = {}
         for part in parts:
             spec = part.spec
             if spec.kind is FlowKind.CONTROL:
-                self._controls.setdefault((spec.source, spec.target), []).append(part)
+                self._controls.setdefault((spec.source, spec.target, spec.lane), []).append(part)
             elif spec.kind is FlowKind.INBOUND:
                 self._own(spec.target, spec.target, part)
             else:
@@ -86,12 +89,12 @@ class FlowBuilder:
 
     def _own(self, owner: str, other: str, part: Part) -> None:
         groups = self._by_owner.setdefault(owner, {})
-        groups.setdefault((part.spec.kind, other), []).append(part)
+        groups.setdefault((part.spec.kind, other, part.spec.lane), []).append(part)
 
     def flows_of(self, ident: str) -> list[tuple[Flow, Sequence[Part]]]:
         """Return a guest's flows in the order that tells its story, each with its parts."""
         groups = self._by_owner.get(ident, {})
-        order = sorted(groups, key=lambda key: (ORDER.index(key[0]), key[1]))
+        order = sorted(groups, key=_order)
         return [
             (self._flow(groups[key], target=key[1], owner=ident), groups[key]) for key in order
         ]
@@ -100,7 +103,7 @@ class FlowBuilder:
         """Return the flows that belong to no guest."""
         return tuple(
             self._flow(parts, target=target, owner=source)
-            for (source, target), parts in sorted(self._controls.items())
+            for (source, target, _lane), parts in sorted(self._controls.items())
         )
 
     def _flow(self, parts: Sequence[Part], *, target: str, owner: str) -> Flow:
@@ -144,6 +147,12 @@ class FlowBuilder:
         if pooled is Verdict.HEALTHY and not complete:
             return Verdict.INCONCLUSIVE
         return pooled
+
+
+def _order(key: _Key) -> tuple[int, bool, str, str]:
+    """Sort by kind, the main lane before the others."""
+    kind, other, lane = key
+    return ORDER.index(kind), lane != MAIN_LANE, other, lane
 
 
 def _pooled_points(ledgers: Sequence[FlowLedger], source: str) -> tuple[PointCount, ...]:

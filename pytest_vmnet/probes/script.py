@@ -85,7 +85,7 @@ def ping_argv(flow: FlowSpec, mark: str) -> list[str]:
         *("-c", str(flow.count)),
         *("-i", f"{flow.interval_s:g}"),
         *("-W", str(PING_WAIT_S)),
-        *("-s", "56"),
+        *("-s", str(flow.size)),
         *("-p", pattern(mark, flow.number)),
         str(flow.address),
     ]
