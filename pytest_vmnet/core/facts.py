@@ -24,11 +24,15 @@ SIGHTING = np.dtype(
         ("mac", "<u8"),
         ("reply", "?"),
         ("out", "?"),
+        ("ttl", "u1"),
+        ("src", "<u8"),
+        ("size", "<u2"),
     ]
 )
 """One probe packet at one interface: time since the epoch in ns, the flow's number, ICMP
 sequence number, ifindex (0 in a guest's own capture), source MAC as an integer, whether it is
-an echo reply, and whether it was leaving through the interface."""
+an echo reply, whether it was leaving through the interface, its TTL (IPv6: hop limit), the last
+64 bits of its source address (IPv4: all 32) as an integer, and its IP length in bytes."""
 
 Sightings = npt.NDArray[np.void]
 

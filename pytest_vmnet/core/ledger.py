@@ -32,7 +32,8 @@ class FlowLedger:
         path: Its path; W waypoints.
         sent: Which probes were sent; shape (count,).
         answered: Which probes the prober got an answer to; shape (count,).
-        seen: Sightings in the expected direction; shape (2, W, count), requests first.
+        times: First sighting in the expected direction, in ns since the epoch, 0 if there is none;
+            shape (2, W, count), requests first.
         doubts: Reason per waypoint that all its cells are unknown, or None; length W.
         covered: Probes during which a waypoint's capture is known to have run; shape (W, count).
         strays: Probes that passed a waypoint in the wrong direction with the MAC of the guest
@@ -43,10 +44,16 @@ class FlowLedger:
     path: Path
     sent: Cells
     answered: Cells
-    seen: npt.NDArray[np.bool_]
+    times: npt.NDArray[np.int64]
     doubts: tuple[str | None, ...]
     covered: npt.NDArray[np.bool_]
     strays: Mapping[tuple[int, Leg], int]
+
+    @property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Sightings in the expected direction; shape (2, W, count), requests first."""
+        seen: npt.NDArray[np.bool_] = self.times != 0
+        return seen
 
     @property
     def lost(self) -> Cells:
@@ -132,17 +139,17 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
         sequence = np.arange(1, flow.count + 1)
         sent = sequence <= ping.transmitted
         answered = np.isin(sequence, list(ping.rtt_ms)) & sent
-        seen = np.zeros((2, len(path.waypoints), flow.count), dtype=np.bool_)
+        times = np.zeros((2, len(path.waypoints), flow.count), dtype=np.int64)
         covered = np.ones((len(path.waypoints), flow.count), dtype=np.bool_)
         doubts: list[str | None] = []
         strays: dict[tuple[int, Leg], int] = {}
         for index, waypoint in enumerate(path.waypoints):
             rows = by_flow.get(waypoint.host, {}).get((waypoint.ifname, flow.number))
             if rows is not None:
-                wrong = _enter(rows, seen[:, index], waypoint, macs.get(flow.source))
+                wrong = _enter(rows, times[:, index], waypoint, macs.get(flow.source))
                 strays |= {(index, leg): packets for leg, packets in wrong.items()}
             doubt = _doubt(sweep.hosts.get(waypoint.host), waypoint.ifname)
-            window = None if doubt else _window(seen[0, index] | seen[1, index], answered)
+            window = None if doubt else _window((times[:, index] != 0).any(axis=0), answered)
             if window is None:
                 doubt = doubt or "probes that were answered passed it unseen"
             else:
@@ -154,7 +161,7 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
                 path=path,
                 sent=sent,
                 answered=answered,
-                seen=seen,
+                times=times,
                 doubts=tuple(doubts),
                 covered=covered,
                 strays=strays,
@@ -165,17 +172,19 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
 
 def _enter(
     rows: npt.NDArray[np.void],
-    seen: npt.NDArray[np.bool_],
+    times: npt.NDArray[np.int64],
     waypoint: Waypoint,
     mac: int | None,
 ) -> dict[Leg, int]:
-    """Mark what a waypoint saw in *seen*, shape (2, count); return the strays per leg."""
+    """Note when a waypoint first saw what in *times*, shape (2, count); return the strays."""
     wrong: dict[Leg, int] = {}
-    inside = rows[(rows["seq"] >= 1) & (rows["seq"] <= seen.shape[1])]
+    inside = rows[(rows["seq"] >= 1) & (rows["seq"] <= times.shape[1])]
     for leg, reply in ((Leg.REQUEST, False), (Leg.REPLY, True)):
         mine = inside[inside["reply"] == reply]
         expected = mine["out"] == (waypoint.request_out != reply)
-        seen[int(reply), mine["seq"][expected] - 1] = True
+        latest_first = np.argsort(-mine["t_ns"][expected], kind="stable")
+        seen = mine[expected][latest_first]  # of several times for one cell the last one stays
+        times[int(reply), seen["seq"] - 1] = np.maximum(seen["t_ns"], 1)
         strays = mine[~expected]
         if not reply and mac is not None:  # a router sends it on with a MAC of its own
             strays = strays[strays["mac"] == mac]

@@ -6,6 +6,7 @@ shape of the public schema.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_vmnet.core.topology import CapturePoint, Guest, Skipped
@@ -14,6 +15,7 @@ from pytest_vmnet.core.words import (
     AttemptOutcome,
     FlowKind,
     Leg,
+    LossPattern,
     Rebuild,
     Scope,
     Severity,
@@ -57,6 +59,43 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bursts:
+    """How a flow's losses lie among its probes.
+
+    Attributes:
+        pattern: ``none``, ``random``, ``bursts`` or ``regular`` (more evenly than by chance).
+        stretches: Stretches of lost probes in a row.
+        longest: Probes in the longest stretch.
+        mean: Mean length of a stretch, 0 without a loss.
+        p_value: Chance of so few stretches, or of so many, if losses were independent; None if
+            nothing, or everything, was lost.
+    """
+
+    pattern: LossPattern
+    stretches: int
+    longest: int
+    mean: float
+    p_value: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCount:
+    """ICMP errors that came for a flow's packets.
+
+    Attributes:
+        source: Address that sent them.
+        type: ICMP type.
+        code: ICMP code.
+        packets: How many.
+    """
+
+    source: str
+    type: int
+    code: int
+    packets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """The outcome of one flow of probes as it is reported for a guest.
 
@@ -77,6 +116,15 @@ class Flow:
         rtt_avg_ms: Mean round-trip time in ms, None without replies.
         rtt_max_ms: Largest round-trip time in ms, None likewise.
         note: One sentence on this flow, or None.
+        size: Payload of a probe in bytes.
+        lane: Lane of probes that it is: ``main``, or what runs beside it.
+        rtt_quantiles_ms: Round-trip times in ms by quantile: ``p50 p90 p99 max``.
+        jitter_ms: Mean absolute difference of neighbouring round-trip times in ms, or None.
+        bursts: How its losses lie among its probes, None if nothing was sent.
+        duplicates: Packets that one point saw more than once.
+        reordered: Answers that overtook another one.
+        foreign: Replies from an address other than the one that was probed.
+        icmp_errors: ICMP errors for its packets, by source.
     """
 
     source: str
@@ -95,6 +143,15 @@ class Flow:
     rtt_avg_ms: float | None = None
     rtt_max_ms: float | None = None
     note: str | None = None
+    size: int = 56
+    lane: str = "main"
+    rtt_quantiles_ms: Mapping[str, float] = field(default_factory=dict, hash=False)
+    jitter_ms: float | None = None
+    bursts: Bursts | None = None
+    duplicates: int = 0
+    reordered: int = 0
+    foreign: int = 0
+    icmp_errors: tuple[ErrorCount, ...] = ()
 
     @property
     def loss(self) -> float:

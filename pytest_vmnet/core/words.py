@@ -45,6 +45,15 @@ class Leg(StrEnum):
     UNKNOWN = "unknown"
 
 
+class LossPattern(StrEnum):
+    """How a flow's losses lie among its probes."""
+
+    NONE = "none"
+    RANDOM = "random"
+    BURSTS = "bursts"
+    REGULAR = "regular"
+
+
 class Severity(StrEnum):
     """How much a finding matters; a ``notice`` is worth saying and is no fault."""
 

@@ -227,3 +227,25 @@ def test_a_stray_counts_once_and_has_the_guests_own_mac(change, expected) -> Non
     sweep = with_rows(world.sweep(), "pve1", lambda rows: change(rows.copy()))
     strays = ledger_of(sweep, world, **TO_GATEWAY).strays
     assert strays.get((2, Leg.REQUEST)) == expected
+
+
+def test_the_first_of_several_sightings_gives_the_time() -> None:
+    world = two_guests()
+
+    def again(rows):
+        late = rows.copy()
+        late["t_ns"] += 5_000_000
+        return np.concatenate([late, rows])
+
+    ledger = ledger_of(with_rows(world.sweep(), "pve1", again), world, **TO_GATEWAY)
+    sent = np.arange(1, 41) * 20_000_000
+    assert ledger.times.shape == (2, 3, 40)
+    assert (ledger.times[0, 1] == sent).all()
+    assert (ledger.times[1, 2] == sent + 1).all()
+    assert ledger.seen.all()
+
+
+def test_a_sighting_without_a_time_is_one_all_the_same() -> None:
+    world = two_guests()
+    sweep = with_rows(world.sweep(), "pve1", lambda rows: (rows["t_ns"].fill(0), rows)[1])
+    assert ledger_of(sweep, world, **TO_GATEWAY).seen.all()

@@ -31,8 +31,8 @@ def test_each_byte_order_and_resolution_is_read(kind) -> None:
     rows = [tuple(row) for row in packets.sightings.tolist()]
     number = int.from_bytes(MAC)
     assert rows == [
-        (1_000_000_000_000, 3, 7, 4, number, False, False),
-        (1_000_000_001_000, 3, 7, 4, number, True, True),
+        (1_000_000_000_000, 3, 7, 4, number, False, False, 64, 0xC000020B, 60),
+        (1_000_000_001_000, 3, 7, 4, number, True, True, 64, 0xC000020B, 60),
     ]
     assert mac_text(number) == "bc:24:11:00:01:0b"
 

@@ -80,7 +80,7 @@ def parse_capture(data: bytes, source: str, mark: bytes, *, own_mac: str | None 
     if linktype not in {LINKTYPE_SLL2, LINKTYPE_ETHERNET}:
         raise ParseError(source, 20, f"link type {linktype}: expected LINUX_SLL2 or Ethernet")
     own = int(own_mac.replace(":", ""), 16) if own_mac else -1
-    rows: list[tuple[int, int, int, int, int, bool, bool]] = []
+    rows: list[tuple[int, int, int, int, int, bool, bool, int, int, int]] = []
     arps: list[ArpFrame] = []
     errors: list[IcmpError] = []
     count = 0
@@ -106,7 +106,9 @@ def parse_capture(data: bytes, source: str, mark: bytes, *, own_mac: str | None 
             probe = _probe(data, network, end, mark)
             if probe:
                 flow, seq, reply = probe
-                rows.append((t_ns, flow, seq, ifindex, mac, reply, out))
+                ttl, size = data[network + 8], int.from_bytes(data[network + 2 : network + 4])
+                src = int.from_bytes(data[network + 12 : network + 16])
+                rows.append((t_ns, flow, seq, ifindex, mac, reply, out, ttl, src, size))
             elif len(errors) < _MAX_ASIDES and (error := _error(data, network, end)):
                 errors.append(
                     IcmpError(

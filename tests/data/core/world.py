@@ -123,9 +123,19 @@ class World:
         made["t_ns"] = seqs * 20_000_000 + reply
         made["ifindex"] = self._ifindex(host, ifname)
         made["reply"], made["out"] = reply, out
+        made["ttl"], made["size"] = 64, 84
+        made["src"] = self._address(flow, sender)
         if source:
             made["mac"] = int(source.nic.mac.replace(":", ""), 16)
         return made
+
+    def _address(self, flow: FlowSpec, sender: str) -> int:
+        """Return the IPv4 address of a flow's end as a number; the gate's is a workstation's."""
+        known = {each.ident: each.address for each in self.guests}
+        known |= {each.name: each.address for each in self.nodes}
+        if sender == flow.target:
+            return int(flow.address)
+        return int(known.get(sender) or IPv4Address("192.0.2.50"))
 
     def _ifindex(self, host: str, ifname: str) -> int:
         if host not in {node.name for node in self.nodes}:
