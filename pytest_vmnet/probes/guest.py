@@ -19,6 +19,8 @@ from pytest_vmnet.probes.answer import RawAnswer, split_output
 
 _MAX_PACKETS = 200_000
 _IFNAME = re.compile(r"[\w.@+-]{1,15}", re.ASCII)
+_SUMMARY = re.compile(r"^\d+ packets? captured$", re.MULTILINE | re.ASCII)
+"""What tcpdump says at its end; asked on its way, it puts its name before that."""
 
 _NIC = """\
 ifname=
@@ -52,8 +54,19 @@ for f in ifname neigh rules capture.failed; do emit "$f" "$f"; done
 """
 
 _END_CAPTURE = """\
+heard() {
+  # The capture says how many frames it has; its parent may be a time limit.
+  pid=; read -r pid _ <"/proc/$capture/task/$capture/children"
+  read -r name <"/proc/${pid:-$capture}/comm"
+  case $name in tcpdump*) kill -USR1 "${pid:-$capture}" ;; esac
+} 2>/dev/null
 if [ -n "$capture" ]; then
-  sleep 1.2
+  before=; i=0
+  while heard; sleep 0.8; [ $i -lt {rounds} ]; do  # others may still be probing this guest
+    now=$(tail -n 1 capture.err)
+    [ "$now" = "$before" ] && break
+    before=$now; i=$((i+1))
+  done
   kill -INT $capture 2>/dev/null; wait $capture
   pack capture.pcap; emit capture capture.pcap.b64; emit capture.err capture.err
 fi
@@ -84,7 +97,7 @@ def guest_script(
         + f"sleep {hold_s:g} & pings0=$!\n"
         + script.start_pings(flows, mark)
         + "wait $pings $pings0\n"
-        + _END_CAPTURE
+        + _END_CAPTURE.replace("{rounds}", str(int(hold_s) + 2))
         + _ASK
     )
 
@@ -183,6 +196,6 @@ def capture_problem(stderr: str) -> str | None:
         number, _, rest = line.strip().partition(" ")
         if "dropped by" in rest and number.isdigit() and int(number):
             return f"tcpdump says: {line.strip()}"
-    if "packets captured" not in stderr and "packet captured" not in stderr:
+    if not _SUMMARY.search(stderr):
         return f"tcpdump did not end by itself: {stderr.strip()[-200:] or 'it said nothing'}"
     return None

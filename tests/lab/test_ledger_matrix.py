@@ -1,0 +1,238 @@
+"""Loss planted at each segment, on each leg: the ledger names the place and counts every packet.
+
+Each flow of a healthy lab gets a rule of its own that drops its requests or its replies at one
+place. What the ledger says of the flow must be that place, and its count that of nft's counter.
+Not planted: between a guest's NIC and its tap, where there is QEMU and no hook.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+RATES = {
+    "1": "numgen inc mod 100 == 0",
+    "10": "numgen inc mod 10 == 0",
+    "55": "numgen inc mod 20 < 11",
+    "100": "",
+}
+GATEWAY, EXTERNAL, WORKSTATION = "192.0.2.1", "198.51.100.8", "192.0.2.50"
+REQUEST, REPLY, UNKNOWN = "request", "reply", "unknown"
+_STRAY = 2
+"""Packets of a flow that may die elsewhere: the emulated guests lose one in some ten thousand."""
+
+
+def address(guest: str) -> str:
+    return f"192.0.2.{10 + int(guest.removeprefix('vm-'))}"
+
+
+def tap(guest: str) -> str:
+    return f"tap{110 + int(guest.removeprefix('vm-'))}i0"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rule is loaded: a hook of a device of a host; no device is the host's own output."""
+
+    host: str
+    hook: str
+    device: str = ""
+
+    @property
+    def chain(self) -> str:
+        if self.device:
+            return f'type filter hook {self.hook} device "{self.device}" priority 0;'
+        return f"type filter hook {self.hook} priority 0;"
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A flow whose packets one rule drops, and what the ledger has to say of them.
+
+    Attributes:
+        place: Where.
+        sender: Address that the dropped packets come from.
+        receiver: Address that they go to.
+        kind: ICMP type.
+        guest: Whose list of flows is read.
+        flow: Kind and target of the flow in it.
+        leg: What the ledger has to say: the leg,
+        last: the last point that saw them,
+        next: and the point that should have seen them next.
+    """
+
+    place: Place
+    sender: str
+    receiver: str
+    kind: str
+    guest: str
+    flow: tuple[str, str]
+    leg: str
+    last: str | None
+    next: str
+
+    @property
+    def name(self) -> str:
+        return f"p-{self.sender}-{self.receiver}-{self.kind}".replace(".", "-")
+
+    def rule(self, rate: str) -> str:
+        return (
+            f"ip saddr {self.sender} ip daddr {self.receiver} icmp type {self.kind} "
+            f"{RATES[rate]} counter name {self.name} drop"
+        )
+
+
+def outbound(guest: str, far: tuple[str, str, str], leg: str, where: Place, *step: Any) -> Plant:
+    """Return a plant on a flow that *guest* starts; *far* is its kind, target and address."""
+    kind, target, there = far
+    ends = (address(guest), there) if leg == REQUEST else (there, address(guest))
+    said = step[2] if len(step) > 2 else leg
+    return Plant(where, *ends, f"echo-{leg}", guest, (kind, target), said, step[0], step[1])
+
+
+def inbound(guest: str, leg: str, where: Place, last: str | None, following: str) -> Plant:
+    """Return a plant on the flow from the workstation to *guest*."""
+    ends = (WORKSTATION, address(guest)) if leg == REQUEST else (address(guest), WORKSTATION)
+    return Plant(where, *ends, f"echo-{leg}", guest, ("inbound", guest), leg, last, following)
+
+
+TO_GATEWAY = ("gateway", GATEWAY, GATEWAY)
+TO_EXTERNAL = ("external", EXTERNAL, EXTERNAL)
+
+
+def to_peer(guest: str) -> tuple[str, str, str]:
+    return "peer", guest, address(guest)
+
+
+def plain_plants(uplink: str = "enp4s0") -> list[Plant]:
+    """Return a plant for every segment and leg of the plain path of the one-node lab."""
+    node, port = "node", "sw-node"
+    from_wire, to_wire = Place("switch", "egress", port), Place("switch", "ingress", port)
+    up_in = Place(node, "ingress", uplink)
+    inside = Place("vm-4", "ingress", "eth0")
+    tap_out = Place(node, "egress", "tap113i0")
+    return [
+        outbound("vm-1", TO_GATEWAY, REQUEST, Place("vm-1", "output"), None, "guest:eth0"),
+        outbound("vm-1", TO_EXTERNAL, REQUEST, to_wire, uplink, "external", UNKNOWN),
+        outbound(
+            "vm-2", TO_GATEWAY, REQUEST, Place(node, "ingress", "tap112i0"), "tap112i0", uplink
+        ),
+        outbound("vm-2", TO_EXTERNAL, REPLY, from_wire, uplink, "external", UNKNOWN),
+        outbound("vm-3", TO_GATEWAY, REPLY, up_in, uplink, "tap113i0"),
+        outbound("vm-3", TO_EXTERNAL, REPLY, tap_out, uplink, "tap113i0"),
+        outbound("vm-4", TO_GATEWAY, REPLY, inside, "guest:eth0", "guest:stack"),
+        outbound("vm-5", TO_GATEWAY, REQUEST, to_wire, uplink, "gateway", UNKNOWN),
+        outbound("vm-5", TO_EXTERNAL, REPLY, up_in, uplink, "tap115i0"),
+        inbound("vm-1", REQUEST, from_wire, None, uplink),
+        inbound("vm-2", REQUEST, up_in, uplink, "tap112i0"),
+        inbound("vm-4", REQUEST, inside, "guest:eth0", "guest:stack"),
+        inbound("vm-3", REPLY, Place(node, "ingress", "tap113i0"), "tap113i0", uplink),
+        inbound("vm-5", REPLY, to_wire, uplink, "workstation"),
+        outbound(
+            "vm-1", to_peer("vm-2"), REQUEST, Place(node, "ingress", "tap111i0"),
+            "tap111i0", "tap112i0",
+        ),
+        outbound(
+            "vm-3", to_peer("vm-2"), REPLY, Place(node, "ingress", "tap112i0"),
+            "tap112i0", "tap113i0",
+        ),
+        outbound("vm-5", to_peer("vm-4"), REQUEST, inside, "vm-4:eth0", "vm-4:stack"),
+    ]  # fmt: skip
+
+
+@contextmanager
+def planted(lab: Any, plants: Sequence[Plant], rate: str) -> Iterator[None]:
+    """Load every plant's rule, one table per place, and remove them all afterwards."""
+    places = sorted({plant.place for plant in plants}, key=str)
+    try:
+        for place in places:
+            mine = [plant for plant in plants if plant.place == place]
+            family = "netdev" if place.device else "ip"
+            counters = "".join(f"counter {plant.name} {{ }}\n" for plant in mine)
+            rules = "\n".join(plant.rule(rate) for plant in mine)
+            script = (
+                f"table {family} {_table(place)} {{\n{counters}"
+                f"chain c {{ {place.chain} policy accept;\n{rules}\n}}\n}}\n"
+            )
+            done = lab.exec(place.host, "nft", "-f", "-", stdin=script.encode())
+            assert done.returncode == 0, (script, done.stderr.decode())
+        yield
+    finally:
+        for place in places:
+            family = "netdev" if place.device else "ip"
+            lab.exec(place.host, "nft", "delete", "table", family, _table(place))
+
+
+def _table(place: Place) -> str:
+    return f"plant-{place.hook}-{place.device or 'own'}"
+
+
+def dropped(lab: Any, hosts: Sequence[str]) -> dict[str, int]:
+    """Return how many packets each plant has dropped, as nft counted them."""
+    found = {}
+    for host in sorted(set(hosts)):
+        listing = json.loads(lab.out(host, "nft", "-j", "list", "counters"))["nftables"]
+        found |= {
+            row["counter"]["name"]: row["counter"]["packets"]
+            for row in listing
+            if "counter" in row
+        }
+    return found
+
+
+def differences(told: Any, plants: Sequence[Plant], counted: dict[str, int]) -> list[str]:
+    """Return, for each flow, how the ledger's deaths differ from what was dropped."""
+    guests = {guest["name"]: guest for guest in told["guests"]}
+    wrong = []
+    for plant in plants:
+        flows = [
+            flow for flow in guests[plant.guest]["flows"]
+            if (flow["kind"], flow["target"]) == plant.flow
+        ]  # fmt: skip
+        deaths: dict[tuple[str, str | None, str | None], int] = {}
+        for death in (death for flow in flows for death in flow["deaths"]):
+            place = (death["leg"], death["last_seen"], death["next_point"])
+            deaths[place] = deaths.get(place, 0) + death["packets"]
+        here = deaths.pop((plant.leg, plant.last, plant.next), 0)
+        if here != counted[plant.name] or sum(deaths.values()) > _STRAY:
+            wrong.append(
+                f"{plant.guest} {plant.flow}: {plant.leg} {plant.last} -> {plant.next}: "
+                f"{here} in the ledger, {counted[plant.name]} dropped; elsewhere: {deaths}"
+            )
+    return wrong
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_plain_path(lab, gate, rate):
+    plants = plain_plants()
+    with planted(lab, plants, rate):
+        told = gate("--vmnet-max-loss=99.9%")
+        counted = dropped(lab, [plant.place.host for plant in plants])
+    assert len(counted) == len(plants)
+    assert all(counted.values())
+    assert not differences(told, plants, counted)
+
+
+@pytest.fixture
+def gate(lab, tmp_path):
+    """Run the gate on the workstation and return what it wrote; verdicts do not matter here."""
+
+    def run(*options: str) -> Any:
+        report = tmp_path / "out.json"
+        argv = ("pytest", "-p", "no:cacheprovider", "-q", "--proxmox-node=all")
+        done = lab.exec(
+            "workstation", *argv, "--vmnet-count=300", f"--vmnet-json={report}", *options,
+            timeout_s=300, cwd=tmp_path,
+        )  # fmt: skip
+        assert report.exists(), done.stdout.decode() + done.stderr.decode()
+        return json.loads(Path(report).read_text(encoding="utf-8"))
+
+    return run
