@@ -85,6 +85,10 @@ class Proxmox:
         endpoint: Where and who.
         clock: Time.
         timeout_s: Limit for one call, in seconds.
+
+    Attributes:
+        endpoint: Where and who.
+        slowest_exec_s: The longest that a guest's agent took for a short command, in seconds.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Proxmox:
         self._local = threading.local()
         self._cancelled = threading.Event()
         self._timeout_s = timeout_s
+        self.slowest_exec_s = 0.0
         self._verify = verify
 
     def __repr__(self) -> str:
@@ -210,6 +215,7 @@ class Proxmox:
             ProxmoxError: The agent cannot be reached, refuses, or does not end in time.
         """
         extra = {"input-data": stdin.decode()} if stdin else {}
+        begun = self._clock.monotonic()
         started = self.agent(node, vmid, "exec", command=argv, **extra)
         pid = int(started["pid"])
         deadline = self._clock.monotonic() + timeout_s
@@ -225,6 +231,9 @@ class Proxmox:
                 self._pause(1.0)
                 continue
             if int(status.get("exited") or 0):
+                if not expect_s:
+                    took = self._clock.monotonic() - begun
+                    self.slowest_exec_s = max(self.slowest_exec_s, took)
                 return _agent_result(status)
             if self._clock.monotonic() >= deadline:
                 path = f"nodes/{node}/qemu/{vmid}/agent/exec-status"

@@ -74,7 +74,13 @@ fi
 
 
 def guest_script(
-    flows: Sequence[FlowSpec], *, mark: str, token: str, mac: str, hold_s: float = 0
+    flows: Sequence[FlowSpec],
+    *,
+    mark: str,
+    token: str,
+    mac: str,
+    hold_s: float = 0,
+    lead_s: float = 0,
 ) -> str:
     """Return the script that sends a guest's flows and says what the guest saw.
 
@@ -84,6 +90,7 @@ def guest_script(
         token: Token of the output's frames.
         mac: MAC of the NIC under test.
         hold_s: Keep capturing for at least this long, in seconds: others probe this guest.
+        lead_s: Send nothing before this time, in seconds: others may still be starting.
     """
     limit = script.time_limit_s(flows) + int(hold_s)
     expression = script.probe_filter(mark).replace("arp or ", "", 1)
@@ -95,6 +102,7 @@ def guest_script(
         + _NIC.format(mac=shlex.quote(mac))
         + _CAPTURE.format(tcpdump=shlex.join(tcpdump).replace("IFNAME", '"$ifname"', 1))
         + f"sleep {hold_s:g} & pings0=$!\n"
+        + script.wait_for_others(lead_s)
         + script.start_pings(flows, mark)
         + "wait $pings $pings0\n"
         + _END_CAPTURE.replace("{rounds}", str(int(hold_s) + 2))
@@ -110,16 +118,20 @@ def probe_guest(
     mark: str,
     token: str,
     hold_s: float,
+    lead_s: float = 0,
 ) -> RawAnswer:
     """Run a guest's probes through its agent. What goes wrong is in ``problem``."""
-    body = guest_script(flows, mark=mark, token=token, mac=guest.nic.mac, hold_s=hold_s)
+    hold_s += lead_s
+    body = guest_script(
+        flows, mark=mark, token=token, mac=guest.nic.mac, hold_s=hold_s, lead_s=lead_s
+    )
     try:
         done = proxmox.agent_exec(
             guest.node,
             guest.vmid,
             ["/bin/sh", "-s"],
             stdin=body.encode(),
-            expect_s=max(script.duration_s(flows), hold_s),
+            expect_s=max(script.duration_s(flows) + lead_s, hold_s),
             timeout_s=script.time_limit_s(flows) + hold_s + 30,
         )
     except BackendError as problem:

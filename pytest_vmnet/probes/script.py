@@ -31,6 +31,7 @@ set -u
 umask 077
 export LC_ALL=C TZ=UTC PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 T={token}
+read -r begun _ </proc/uptime; begun=${{begun%.*}}${{begun#*.}}
 emit() {{
   [ -e "$2" ] || return 0
   head -c {limit} "$2" >"$2.cut"
@@ -99,6 +100,18 @@ def start_pings(flows: Sequence[FlowSpec], mark: str) -> str:
         words = shlex.join(["timeout", "-k", "2", str(limit), *ping_argv(flow, mark)])
         lines.append(f'{words} >ping.{flow.number} 2>&1 & pings="$pings $!"')
     return "\n".join(lines) + "\n"
+
+
+def wait_for_others(lead_s: float) -> str:
+    """Return a line that waits until *lead_s* seconds after the script's start.
+
+    Scripts on several hosts start a little apart; none sends before the captures of all listen.
+    """
+    return (
+        "read -r up _ </proc/uptime; up=${up%.*}${up#*.}\n"
+        f"left=$(({round(lead_s * 100)} + ${{begun#0}} - ${{up#0}}))\n"
+        'if [ $left -gt 0 ]; then sleep "$((left / 100)).$(printf %02d $((left % 100)))"; fi\n'
+    )
 
 
 def probe_filter(mark: str) -> str:

@@ -20,6 +20,10 @@ from pytest_vmnet.probes.answer import RawAnswer, RawSweep, split_output
 from pytest_vmnet.probes.guest import probe_guest
 from pytest_vmnet.probes.node import watches
 
+_LEAD_S = 2.0
+"""The first probes leave so many times later than the slowest agent took for a short command."""
+
+_LEAST_LEAD_S, _MOST_LEAD_S = 0.3, 5.0
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -28,22 +32,25 @@ def new_mark() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(12))
 
 
-def local_script(flows: Sequence[FlowSpec], *, mark: str, token: str) -> str:
+def local_script(flows: Sequence[FlowSpec], *, mark: str, token: str, lead_s: float = 0) -> str:
     """Return the script of the gate's own host: its flows and its neighbour table."""
     return (
         script.preamble(token)
         + 'd=$(mktemp -d) || exit 70\ncd "$d" || exit 70\ntrap \'rm -rf "$d"\' EXIT\n'
         + "pings=\ntrap 'kill $pings 2>/dev/null; exit 71' HUP INT TERM\n"
+        + script.wait_for_others(lead_s)
         + script.start_pings(flows, mark)
         + "wait $pings\nip -j -4 neigh >neigh 2>&1\n"
         + 'for f in ping.* neigh; do emit "$f" "$f"; done\n'
     )
 
 
-def probe_local(shell: Shell, flows: Sequence[FlowSpec], *, mark: str, token: str) -> RawAnswer:
+def probe_local(
+    shell: Shell, flows: Sequence[FlowSpec], *, mark: str, token: str, lead_s: float = 0
+) -> RawAnswer:
     """Send the gate's own flows. What goes wrong is in ``problem``."""
     try:
-        done = shell.run(local_script(flows, mark=mark, token=token))
+        done = shell.run(local_script(flows, mark=mark, token=token, lead_s=lead_s))
     except BackendError as problem:
         return RawAnswer(host=GATE, problem=str(problem))
     return split_output(done.stdout, token, host=GATE, source="the gate's own probes")
@@ -122,6 +129,7 @@ def _start_probes(
     token: str,
 ) -> list[Future[RawAnswer]]:
     hold_s = script.duration_s(flows)
+    lead_s = min(max(_LEAD_S * proxmox.slowest_exec_s, _LEAST_LEAD_S), _MOST_LEAD_S)
     asked = [
         pool.submit(
             probe_guest,
@@ -131,13 +139,14 @@ def _start_probes(
             mark=mark,
             token=token,
             hold_s=hold_s,
+            lead_s=lead_s,
         )
         for guest in guests
         if guest.agent
     ]
     own = [flow for flow in flows if flow.source == GATE]
     if own:
-        asked.append(pool.submit(probe_local, local, own, mark=mark, token=token))
+        asked.append(pool.submit(probe_local, local, own, mark=mark, token=token, lead_s=lead_s))
     return asked
 
 

@@ -7,6 +7,7 @@ import gzip
 import runpy
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,3 +224,15 @@ def test_a_pack_that_grows_without_end_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(script, "_MAX_UNPACKED", 100)
     with pytest.raises(ParseError, match="byte 100: packed data is cut off or too large"):
         script.unpack(PACKED, "x")
+
+
+@pytest.mark.parametrize(("slept_s", "waits"), [(0, True), (0.6, False)])
+def test_nobody_sends_before_the_captures_of_all_listen(slept_s, waits) -> None:
+    text = script.preamble("t" * 12) + f"sleep {slept_s}\n" + script.wait_for_others(0.5)
+    begun = time.monotonic()
+    done = subprocess.run(["sh"], input=text, text=True, capture_output=True, check=True)
+    took = time.monotonic() - begun
+    assert done.stderr == ""
+    assert took >= 0.45
+    traced = subprocess.run(["sh", "-x"], input=text, text=True, capture_output=True, check=True)
+    assert ("printf" in traced.stderr) is waits

@@ -38,6 +38,7 @@ class Fakes:
         self.lock = threading.Lock()
         self.scripts: dict[str, str] = {}
         self.cancelled = False
+        self.slowest_exec_s = 0.0
 
     def cancel(self) -> None:
         self.cancelled = True
