@@ -151,8 +151,7 @@ class Gate:
         unproven = sorted(
             ident
             for ident, judged in first.guests.items()
-            if judged.verdict is Verdict.INCONCLUSIVE
-            if (facts := sweeps[0].hosts.get(ident)) and not facts.problem
+            if judged.verdict is Verdict.INCONCLUSIVE and _may_say_more(judged.guest, sweeps[0])
         )
         if open_ := self.source.second_stage(unproven):
             longer = replace(self.pace, count=self.pace.count * _SECOND_STAGE)
@@ -245,3 +244,11 @@ def live_gate(settings: Settings, frame: Frame, *, progress: Callable[[str], Non
         clock=frame.clock,
     )
     return Gate(settings, frame, source, progress=progress)
+
+
+def _may_say_more(guest: Guest, sweep: Sweep) -> bool:
+    """Tell whether more probes may prove something: it answered, or others probe it."""
+    facts = sweep.hosts.get(guest.ident)
+    if facts is None:
+        return not guest.agent and guest.address is not None
+    return not facts.problem

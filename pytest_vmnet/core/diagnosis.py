@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pytest_vmnet.core.facts import GATE, Sweep
 from pytest_vmnet.core.judge import Judged, Judgement
+from pytest_vmnet.core.notice import notices
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
 from pytest_vmnet.core.rules import RULES
 from pytest_vmnet.core.rules.case import Case, loss
@@ -21,12 +22,13 @@ def diagnose(
 ) -> tuple[tuple[Finding, ...], tuple[RuledOut, ...]]:
     """Return the findings for a guest, the diagnosis first, and the causes ruled out.
 
-    A healthy guest has none. A sick one has at least one: ``Unknown``, with the place where its
-    packets die and the scope that the controls allow, if no rule names a cause.
+    A healthy guest has notices at most. A sick one has at least one finding: ``Unknown``, with
+    the place where its packets die and the scope that the controls allow, if no rule names a
+    cause; notices come last.
     """
-    if judged.verdict is Verdict.HEALTHY:
-        return (), ()
     case = Case(judged=judged, judgement=judgement, inventory=inventory, sweeps=sweeps)
+    if judged.verdict is Verdict.HEALTHY:
+        return notices(case), ()
     if judged.verdict is Verdict.INCONCLUSIVE:
         return (_could_not_look(case),), ()
     findings: list[Finding] = []
@@ -40,7 +42,7 @@ def diagnose(
     against += _backend(case)
     # Where several causes come together, an act is worth no more than for the worst of them.
     findings.sort(key=lambda found: _CAUTION.index(found.rebuild))
-    return tuple(findings or [_unknown(case)]), tuple(against)
+    return (*(findings or [_unknown(case)]), *notices(case)), tuple(against)
 
 
 def _could_not_look(case: Case) -> Finding:

@@ -140,18 +140,31 @@ def _doubt(guest: Guest, flows: Sequence[Flow], sweeps: Sequence[Sweep]) -> str 
                 f"{flow.source} -> {flow.target}: {flow.lost} of {flow.transmitted} lost, which "
                 f"proves neither more nor less than {flow.max_loss:.1%}"
             )
-    outgoing = [flow for flow in flows if flow.kind is not FlowKind.INBOUND]
+    outgoing = [flow for flow in flows if flow.kind is not FlowKind.INBOUND or not guest.agent]
     if any(flow.verdict is Verdict.HEALTHY for flow in outgoing):
         return None
+    if not guest.agent:
+        return _unseen(len(flows))
     if outgoing:
         return f"none of its {len(outgoing)} flows to others could be proven to work"
     return "it has neither a gateway nor a peer to probe"
 
 
+def _unseen(probed: int) -> str:
+    tried = (
+        f"none of the {probed} flows to it could be proven to work"
+        if probed
+        else ("nobody else sends probes to it")
+    )
+    return f"no guest agent is configured, so nobody could look from inside of it, and {tried}"
+
+
 def _blind(guest: Guest, sweeps: Sequence[Sweep]) -> str | None:
-    """Return why nobody could look from inside of the guest, or None."""
-    if not guest.agent:
-        return "no guest agent is configured, so nobody could look from inside of it"
+    """Return why the guest could not be probed as it should be, or None.
+
+    A guest that has no agent is tested from outside, by what others send to it; one whose agent
+    is configured and does not help is not.
+    """
     if guest.address is None:
         return "its address is not known, so nothing could be probed"
     said = (sweep.hosts.get(guest.ident) for sweep in sweeps)

@@ -108,7 +108,7 @@ def plan_flows(
     chosen = [g for g in inventory.guests if g.ident in tested and g.address is not None]
     pairs: set[tuple[int, int]] = set()
     for guest in chosen:
-        if guest.gateway:
+        if guest.gateway and guest.agent:
             rows.append((guest.ident, str(guest.gateway), FlowKind.GATEWAY, guest.gateway, full))
             if targets.external:
                 external = targets.external
@@ -147,9 +147,11 @@ def _pair_rows(
         first, second = by_vmid[low], by_vmid[high]
         if (low + high) % 2:  # so that each guest starts about half of its pairs
             first, second = second, first
+        if not first.agent:  # it cannot send, so the other end's probes have to be enough
+            first, second = second, first
         few = min(SECOND_END_COUNT, full)
         for source, target, count in ((first, second, full), (second, first, few)):
-            if target.address is not None:
+            if source.agent and target.address is not None:
                 rows.append((source.ident, target.ident, FlowKind.PEER, target.address, count))
     return rows
 

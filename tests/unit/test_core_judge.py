@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,18 +158,71 @@ def test_proven_loss_counts_even_if_nobody_could_look_inside() -> None:
     assert world.judge().guests["vm-1"].verdict is Verdict.UNHEALTHY
 
 
-@pytest.mark.parametrize(
-    ("extra", "said"),
-    [
-        ({"agent": False}, "no guest agent is configured"),
-        ({"interface": None}, "its address is not known"),
-    ],
-)
-def test_a_guest_that_cannot_be_probed_is_inconclusive(extra, said) -> None:
-    world = W.World(guests=[W.guest(1, **extra), W.guest(2), W.guest(3)])
+def test_a_guest_without_an_address_is_inconclusive() -> None:
+    world = W.World(guests=[W.guest(1, interface=None), W.guest(2), W.guest(3)])
     judged = world.judge().guests["vm-1"]
     assert judged.verdict is Verdict.INCONCLUSIVE
-    assert judged.reason.startswith(said)
+    assert judged.reason.startswith("its address is not known")
+
+
+def without_agent(*numbers: int, **more):
+    guests = [W.guest(n, agent=n not in numbers) for n in (1, 2, 3)]
+    return W.World(guests=guests, **more)
+
+
+def test_a_guest_without_an_agent_is_tested_from_outside_and_that_is_said() -> None:
+    world = without_agent(1)
+    judged = world.judge().guests["vm-1"]
+    assert (judged.verdict, judged.reason) == (
+        Verdict.HEALTHY, "all 3 flows lose at most 1.0%",
+    )  # fmt: skip
+    assert [(str(f.kind), f.source, f.target, f.transmitted) for f in judged.flows] == [
+        ("peer", "vm-1", "vm-2", 300), ("peer", "vm-1", "vm-3", 300),
+        ("inbound", GATE, "vm-1", 300),
+    ]  # fmt: skip
+    assert {ledger.flow.source for ledger in world.judge().ledgers} == {
+        "vm-2", "vm-3", GATE, "pve1",
+    }  # fmt: skip
+    verdict, (notice,), _ = world.diagnose()
+    assert (verdict, notice.reason, str(notice.severity)) == (
+        Verdict.HEALTHY, "TestedFromOutside", "notice",
+    )  # fmt: skip
+    assert "tested from outside only, by vm-2, vm-3, workstation. Not looked at:" in notice.message
+    assert world.diagnose("vm-2")[:2] == (Verdict.HEALTHY, ())
+
+
+def test_what_dies_at_its_own_port_makes_a_guest_without_an_agent_sick() -> None:
+    world = without_agent(1)
+    W.lose(world, 0, "enp4s0", kind=FlowKind.INBOUND, target="vm-1")
+    verdict, findings, _ = world.diagnose()
+    assert verdict is Verdict.UNHEALTHY
+    assert [found.reason for found in findings] == ["Unknown", "TestedFromOutside"]
+    assert (findings[0].last_seen, findings[1].last_seen) == ("enp4s0", None)
+
+
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [
+        (without_agent(1, count=60), "vm-1 -> vm-2: 0 of 60 lost, which proves neither"),
+        (
+            without_agent(1, 2, 3, targets=replace(W.World().targets, inbound=False)),
+            "no guest agent is configured, so nobody could look from inside of it, and nobody else"
+            " sends probes to it",
+        ),
+    ],
+)
+def test_from_outside_nothing_is_healthy_that_is_not_proven(world, said) -> None:
+    verdict, (finding,), _ = world.diagnose()
+    assert verdict is Verdict.INCONCLUSIVE
+    assert said in finding.message
+
+
+def test_an_agent_that_does_not_help_is_no_agent_that_is_not_there() -> None:
+    world = W.World(problems={"vm-1": "vm-1 could not be asked: no answer within 10 s"})
+    judged = world.judge().guests["vm-1"]
+    assert (judged.verdict, judged.reason) == (
+        Verdict.INCONCLUSIVE, "vm-1 could not be asked: no answer within 10 s",
+    )  # fmt: skip
 
 
 def test_with_nothing_to_probe_nothing_is_proven() -> None:
