@@ -71,7 +71,7 @@ def _unknown(case: Case) -> Finding:
             f"{loss(flow)}; {death.packets} {leg} were last seen at {behind} and never at "
             f"{death.next_point}"
         )
-        if death.next_point == case.guest.tap and (moves := case.moves_to_uplink()):
+        if death.next_point == case.port and (moves := case.moves_to_uplink()):
             told += f"; the bridge's entry of {case.guest.nic.mac} moved to {case.uplink} "
             told += f"{moves} times: another host seems to use that MAC"
         by_hand = _next_check(case, death)
@@ -102,34 +102,53 @@ def scope_of(case: Case, death: Death | None) -> Scope:
         return Scope.UNKNOWN
     place = (death.last_seen, death.next_point)
     inside = [p for p in place if p and p.startswith("guest:")]
-    if case.guest.tap in place:
-        if inside:  # without a capture inside: the guest or its virtual NIC
-            return Scope.UNKNOWN if GUEST_STACK in place else Scope.VNIC
-        return _scope_at_tap(case, death)
+    if case.guest.tap in place and inside:  # without a capture inside: the guest or its NIC
+        return Scope.UNKNOWN if GUEST_STACK in place else Scope.VNIC
+    own = {point for point in place if point in case.own_ports}
+    if len(own) == 2:
+        return Scope.HOST  # in what Proxmox made for this guest alone
+    if own:
+        return _scope_at_bridge(case, death)
     if inside and (GUEST_STACK in place or death.last_seen is None):
         return Scope.GUEST
-    arriving = death.last_seen is None and death.next_point == case.uplink
-    leaving = death.last_seen == case.uplink and death.next_point in _OUTSIDE
-    return _scope_beyond_uplink(case, case.telling) if arriving or leaving else Scope.UNKNOWN
+    return _scope_outside(case, case.telling, death)
 
 
-def _scope_at_tap(case: Case, death: Death) -> Scope:
-    """Return the scope of deaths between the tap and another port of the node."""
-    ports = {death.last_seen, death.next_point} - {case.guest.tap}
-    if not any(port and (port == case.uplink or port.startswith("tap")) for port in ports):
+def _scope_outside(case: Case, flow: Flow, death: Death) -> Scope:
+    """Return the scope of deaths that none of the guest's own points has a part in."""
+    outwards = {port.ifname for port in case.chain.uplink}
+    nodes = tuple(f"{node.name}:" for node in case.inventory.nodes)
+    ends = (death.last_seen, death.next_point)
+    if all(point and (point in outwards or point.startswith(nodes)) for point in ends):
+        return Scope.UPLINK  # between two nodes' uplinks, or in the uplink itself
+    arriving = death.last_seen is None and death.next_point == case.outermost
+    leaving = death.last_seen == case.outermost and death.next_point in _OUTSIDE
+    return _scope_beyond_uplink(case, flow) if arriving or leaving else Scope.UNKNOWN
+
+
+def _scope_at_bridge(case: Case, death: Death) -> Scope:
+    """Return the scope of deaths between the guest's own ports and another port of the node."""
+    others = {
+        each.ifname
+        for guest in case.inventory.guests
+        if guest.node == case.guest.node and guest.vmid != case.guest.vmid
+        for each in case.inventory.chain(guest).ports
+    }
+    ports = {death.last_seen, death.next_point}.difference(case.own_ports)
+    if not ports & (others | {case.uplink}):
         return Scope.UNKNOWN  # the next point that was watched is not on the node
-    if death.next_point == case.guest.tap and case.moves_to_uplink():
+    if death.next_point in case.own_ports and case.moves_to_uplink():
         return Scope.UPLINK  # the bridge was told that the guest is outside
-    others = [
+    verdicts = [
         judged.verdict
         for ident, judged in case.judgement.guests.items()
         if ident != case.guest.ident
         and (judged.guest.node, judged.guest.nic.bridge)
         == (case.guest.node, case.guest.nic.bridge)
     ]
-    if Verdict.UNHEALTHY in others:
+    if Verdict.UNHEALTHY in verdicts:
         return Scope.BRIDGE
-    return Scope.HOST if Verdict.HEALTHY in others else Scope.UNKNOWN
+    return Scope.HOST if Verdict.HEALTHY in verdicts else Scope.UNKNOWN
 
 
 def _scope_beyond_uplink(case: Case, flow: Flow) -> Scope:
@@ -142,13 +161,19 @@ def _scope_beyond_uplink(case: Case, flow: Flow) -> Scope:
 
 def _next_check(case: Case, death: Death) -> str:
     guest = case.guest
-    if death.last_seen == case.uplink and death.next_point != guest.tap:
-        return f"the switch port of {case.uplink} and the gateway, with a capture beyond it"
-    if guest.tap in {death.last_seen, death.next_point}:
+    place = {death.last_seen, death.next_point}
+    own = [name for name in case.own_ports if name in place]
+    if own:
+        port = own[-1]
+        tables = "`nft list ruleset`, `ebtables-save`"
+        if len(case.own_ports) > 1:
+            tables += ", `iptables-save` (Proxmox's firewall: chains PVEFW-FORWARD, tap...)"
         return (
-            f"`nft list ruleset`, `ebtables-save`, `tc -s qdisc show dev {guest.tap}`, "
-            f"`bridge -d link show dev {guest.tap}` and `bridge monitor fdb` on {guest.node}"
+            f"{tables}, `tc -s qdisc show dev {port}`, "
+            f"`bridge -d link show dev {port}` and `bridge monitor fdb` on {guest.node}"
         )
+    if death.last_seen == case.outermost:
+        return f"the switch port of {case.outermost} and the gateway, with a capture beyond it"
     return f"`nft list ruleset`, `ip route` and `sysctl net.ipv4` in {guest.ident}"
 
 

@@ -193,7 +193,7 @@ def _seen_from(owner: str, ledger: FlowLedger, point: str | None) -> str | None:
     """Return a point's name in *owner*'s report: what a peer calls ``guest:eth0`` is the peer's.
 
     A ledger names the points inside of its prober ``guest:...`` and those inside of a guest at
-    the far end by its id.
+    the far end by its id, and the prober's own node without its name.
     """
     source, target = ledger.flow.source, ledger.flow.target
     if point is None or ledger.flow.kind is not FlowKind.PEER or owner != target:
@@ -202,4 +202,4 @@ def _seen_from(owner: str, ledger: FlowLedger, point: str | None) -> str | None:
         return point.replace("guest", source, 1)
     if point.startswith(f"{target}:"):
         return point.replace(target, "guest", 1)
-    return point
+    return ledger.path.from_far_end.get(point, point)

@@ -26,6 +26,19 @@ class Path:
     start: str
     end: str
 
+    @property
+    def from_far_end(self) -> Mapping[str, str]:
+        """How a prober at the far end names the nodes' points; empty if that is the same."""
+        watched = [waypoint for waypoint in self.waypoints if waypoint.host != waypoint.guest]
+        if not watched or watched[0].host == watched[-1].host:
+            return {}
+        node = watched[0].host
+        bare = {each.ifname for each in watched if each.host != node}
+        return {
+            each.point: _told_apart(replace(each, point=each.ifname), node, bare).point
+            for each in watched
+        }
+
 
 def path_of(flow: FlowSpec, inventory: Inventory, names: Mapping[str, str]) -> Path:
     """Return the capture points that a flow's packets pass.

@@ -117,24 +117,6 @@ def test_only_the_paths_ports_are_captured() -> None:
     }
 
 
-def links(*, firewalled: tuple[int, ...] = (), plain: tuple[int, ...] = ()) -> list[Link]:
-    """Return the devices of a node with those guests; ``enp4s0`` is its uplink."""
-    made = [
-        Link(ifname="vmbr0", ifindex=1, kind="bridge"),
-        Link(ifname="enp4s0", ifindex=2, master="vmbr0"),
-    ]
-    made += [Link(ifname=f"tap{n}i0", ifindex=n, kind="tun", master="vmbr0") for n in plain]
-    for vmid in firewalled:
-        bridge, near, far = f"fwbr{vmid}i0", f"fwln{vmid}i0", f"fwpr{vmid}p0"
-        made += [
-            Link(ifname=bridge, ifindex=vmid * 10, kind="bridge"),
-            Link(ifname=f"tap{vmid}i0", ifindex=vmid, kind="tun", master=bridge),
-            Link(ifname=near, ifindex=vmid * 10 + 1, kind="veth", master=bridge, peer=far),
-            Link(ifname=far, ifindex=vmid * 10 + 2, kind="veth", master="vmbr0", peer=near),
-        ]
-    return made
-
-
 def wired(**extra: object) -> Inventory:
     """Return two nodes: vm-1 (firewalled) and vm-2 on pve1, vm-4 and vm-5 (firewalled) on pve2."""
     site = W.inventory(
@@ -143,8 +125,8 @@ def wired(**extra: object) -> Inventory:
         nodes=(W.node(), W.node("pve2")),
     )
     devices = {
-        "pve1": tuple(links(firewalled=(111,), plain=(112,))),
-        "pve2": tuple(links(firewalled=(115,), plain=(114,))),
+        "pve1": W.links(firewalled=(111,), plain=(112,)),
+        "pve2": W.links(firewalled=(115,), plain=(114,)),
     }
     return replace(site, links=devices, **extra)
 

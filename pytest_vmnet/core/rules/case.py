@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pytest_vmnet.core.facts import ArpFrame, HostFacts, NftRule, Sweep, latest_facts
 from pytest_vmnet.core.judge import Judged, Judgement
 from pytest_vmnet.core.ledger import FlowLedger
+from pytest_vmnet.core.link import Chain
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Severity, Verdict
@@ -48,10 +49,29 @@ class Case:
         return flow.deaths[0] if flow and flow.deaths else None
 
     @property
+    def chain(self) -> Chain:
+        """The way of the guest's frames through its node."""
+        return self.inventory.chain(self.guest)
+
+    @property
+    def own_ports(self) -> tuple[str, ...]:
+        """The guest's own ports on the node: its tap, and what a firewall puts behind it."""
+        return tuple(port.ifname for port in self.chain.ports)
+
+    @property
+    def port(self) -> str:
+        """The guest's own port of the bridge where guests meet: the tap, or its ``fwpr``."""
+        return self.own_ports[-1]
+
+    @property
     def uplink(self) -> str | None:
         """The one port of the guest's bridge that leads outside, or None."""
-        bridge = self.inventory.node(self.guest.node).bridge(self.guest.nic.bridge)
-        return bridge.ports[0] if bridge and len(bridge.ports) == 1 else None
+        return self.chain.uplink[0].ifname if self.chain.uplink else None
+
+    @property
+    def outermost(self) -> str | None:
+        """The last point of the node on the way out: the uplink, or a bond's slave below it."""
+        return self.chain.uplink[-1].ifname if self.chain.uplink else None
 
     @property
     def ledgers(self) -> list[FlowLedger]:
@@ -82,7 +102,7 @@ class Case:
         if inbound is None:
             return None
         seen = {cell.point for cell in inbound.points if cell.doubt is None}
-        return inbound if self.uplink in seen else None
+        return inbound if self.outermost in seen else None
 
     def died(self, leg: Leg, last_seen: str | None, next_point: str | None) -> int:
         """Return how many packets of the telling flow died there."""

@@ -24,7 +24,7 @@ REASON = "GatewayLoss"
 
 def examine(case: Case) -> Answer:
     """Ask the controls: do others lose to the gateway while the way to the guest is clean?"""
-    death, flow, uplink = case.death, case.telling, case.uplink
+    death, flow, uplink = case.death, case.telling, case.outermost
     if death is None or flow is None or uplink is None:
         return None
     if death.leg is not Leg.UNKNOWN or death.last_seen != uplink:

@@ -42,7 +42,7 @@ def examine(case: Case) -> Answer:
             reason=REASON,
             message=f"{back} of the {left} requests that left by {uplink} came back in by it",
         )
-    died = case.died(Leg.REPLY, uplink, case.guest.tap)
+    died = case.died(Leg.REPLY, uplink, case.port)
     if flow is None or death is None or not died:
         return None
     moves = case.moves_to_uplink()
@@ -51,10 +51,10 @@ def examine(case: Case) -> Answer:
         REASON,
         f"The network beyond {uplink} sends {case.guest.ident}'s own frames back to "
         f"{case.guest.node}: {back} of the {left} requests that left by {uplink} came back in "
-        f"by it with {mac} as source. Each of them makes {case.guest.nic.bridge} believe that "
+        f"by it with {mac} as source. Each of them makes {case.chain.bridge} believe that "
         f"{mac} is behind {uplink} ({moves} such FDB moves), and a bridge never sends a frame "
         f"back out of the port it came in by, so {died} replies arrived at {uplink} and were "
-        f"not passed to {case.guest.tap}. QEMU and the guest are innocent: look for a loop, a "
+        f"not passed to {case.port}. QEMU and the guest are innocent: look for a loop, a "
         f"mirror port or a bond without LACP at the switch port of {uplink}. To see it: "
         f"`tcpdump -Q in -i {uplink} ether src {mac}` must stay empty.",
         scope=Scope.UPLINK,
@@ -64,6 +64,6 @@ def examine(case: Case) -> Answer:
             loss(flow),
             f"{back} of {left} own requests came back in by {uplink}",
             f"{moves} FDB moves of {mac} to {uplink} during the probes",
-            f"{died} replies were seen on {uplink} and not on {case.guest.tap}",
+            f"{died} replies were seen on {uplink} and not on {case.port}",
         ),
     )

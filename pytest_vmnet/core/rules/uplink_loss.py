@@ -26,7 +26,7 @@ REASON = "UplinkLoss"
 
 def examine(case: Case) -> Answer:
     """Ask the inbound flow: does the way over the uplink lose without the gateway as well?"""
-    death, flow, uplink = case.death, case.telling, case.uplink
+    death, flow, uplink = case.death, case.telling, case.outermost
     if death is None or flow is None or uplink is None:
         return None
     beyond = death.last_seen == uplink and death.leg is Leg.UNKNOWN
@@ -48,7 +48,7 @@ def examine(case: Case) -> Answer:
 
 
 def _finding(case: Case, flow: Flow, inbound: Flow, outside: int) -> Answer:
-    uplink = case.uplink
+    uplink = case.outermost
     others = sorted(
         ident
         for ident, judged in case.judgement.guests.items()

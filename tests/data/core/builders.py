@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_vmnet.core.facts import ArpFrame, FdbMove, NftRule
 from pytest_vmnet.core.judge import Threshold
+from pytest_vmnet.core.link import Link
 from pytest_vmnet.core.topology import Bridge, Guest, Inventory, Nic, Node
 
 NODE, UPLINK, GATEWAY = "pve1", "enp4s0", IPv4Address("192.0.2.1")
@@ -63,3 +64,21 @@ def arp(sha: str, spa: str, *, ifindex: int = 2, out: bool = False) -> ArpFrame:
 def moved(times: int = 5, number: int = 1) -> list[FdbMove]:
     """Return FDB events: vm-*number*'s MAC is learnt at the uplink, again and again."""
     return [FdbMove(t_ns=t, mac=mac(number), ifname=UPLINK, deleted=False) for t in range(times)]
+
+
+def links(*, firewalled: tuple[int, ...] = (), plain: tuple[int, ...] = ()) -> tuple[Link, ...]:
+    """Return the devices of a node with those guests; ``enp4s0`` is its uplink."""
+    made = [
+        Link(ifname="vmbr0", ifindex=1, kind="bridge"),
+        Link(ifname="enp4s0", ifindex=2, master="vmbr0"),
+    ]
+    made += [Link(ifname=f"tap{n}i0", ifindex=n, kind="tun", master="vmbr0") for n in plain]
+    for vmid in firewalled:
+        bridge, near, far = f"fwbr{vmid}i0", f"fwln{vmid}i0", f"fwpr{vmid}p0"
+        made += [
+            Link(ifname=bridge, ifindex=vmid * 10, kind="bridge"),
+            Link(ifname=f"tap{vmid}i0", ifindex=vmid, kind="tun", master=bridge),
+            Link(ifname=near, ifindex=vmid * 10 + 1, kind="veth", master=bridge, peer=far),
+            Link(ifname=far, ifindex=vmid * 10 + 2, kind="veth", master="vmbr0", peer=near),
+        ]
+    return tuple(made)

@@ -27,6 +27,7 @@ from pytest_vmnet.core.facts import (
     Sweep,
 )
 from pytest_vmnet.core.judge import Judgement, judge
+from pytest_vmnet.core.link import Link
 from pytest_vmnet.core.plan import Pace, Targets, plan_flows
 from pytest_vmnet.core.route import path_of
 from pytest_vmnet.core.topology import Guest, Inventory, Node
@@ -40,6 +41,7 @@ guest, node, moved, rule, arp, mac, inventory = (
     _BUILDERS[name] for name in ("guest", "node", "moved", "rule", "arp", "mac", "inventory")
 )
 GATEWAY_MAC, THRESHOLD = _BUILDERS["GATEWAY_MAC"], _BUILDERS["THRESHOLD"]
+links = _BUILDERS["links"]
 
 
 @dataclass
@@ -65,10 +67,11 @@ class World:
     arps: list[ArpFrame] = field(default_factory=list)
     moves: list[FdbMove] = field(default_factory=list)
     tested: Sequence[str] | None = None
+    links: dict[str, tuple[Link, ...]] = field(default_factory=dict)
 
     @property
     def inventory(self) -> Inventory:
-        return Inventory(nodes=self.nodes, guests=tuple(self.guests))
+        return Inventory(nodes=self.nodes, guests=tuple(self.guests), links=self.links)
 
     def idents(self) -> list[str]:
         return list(self.tested or [each.ident for each in self.guests])
@@ -85,7 +88,11 @@ class World:
                 rtt = {int(seq): 0.5 for seq in np.flatnonzero(answered) + 1}
                 result = PingResult(transmitted=flow.count, rtt_ms=rtt)
                 pings.setdefault(flow.source, {})[flow.number] = result
-        names = {NODE, *pings, *(f.target for f in flows if f.kind is FlowKind.PEER)} - deaf
+        names = {
+            *(node.name for node in self.nodes),
+            *pings,
+            *(f.target for f in flows if f.kind is FlowKind.PEER),
+        } - deaf
         hosts = {name: self._host(name, rows.get(name, []), pings) for name in sorted(names)}
         return Sweep(flows=flows, hosts=hosts, duration_s=6.0)
 
@@ -140,7 +147,17 @@ class World:
     def _ifindex(self, host: str, ifname: str) -> int:
         if host not in {node.name for node in self.nodes}:
             return 0
-        return 2 if not ifname.startswith("tap") else int(ifname[3:].partition("i")[0])
+        if ifname == UPLINK:
+            return 2
+        if ifname.startswith("tap"):
+            return int(ifname[3:].partition("i")[0])
+        return 10_000 + int.from_bytes(ifname[2:7].encode()) % 50_000  # "fwln111i0": by "ln111"
+
+    def _points(self, node: str) -> dict[int, str]:
+        site = self.inventory
+        here = [g for g in self.guests if g.node == node]
+        names = [port.ifname for g in here for port in site.chain(g).ports]
+        return {self._ifindex(node, name): name for name in (UPLINK, *names)}
 
     def _host(
         self, name: str, rows: list[np.ndarray], pings: dict[str, dict[int, PingResult]]
@@ -151,7 +168,7 @@ class World:
         sightings = np.concatenate(rows) if rows else np.zeros(0, dtype=SIGHTING)
         points = {0: "eth0"}
         if is_node:
-            points = {2: UPLINK} | {g.vmid: g.tap for g in self.guests}
+            points = self._points(name)
         capture = Capture(
             host=name,
             points=points,
