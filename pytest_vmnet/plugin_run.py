@@ -14,7 +14,7 @@ import pytest
 from pytest_vmnet import handover
 from pytest_vmnet.backends.clock import SYSTEM as _CLOCK
 from pytest_vmnet.core.outcome import RunOutcome
-from pytest_vmnet.core.plan import peers_of
+from pytest_vmnet.core.plan import Peers
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.errors import VmnetError
 from pytest_vmnet.framing import Frame
@@ -93,10 +93,10 @@ def parameters(state: State, wanted: Sequence[str]) -> list[tuple[str, tuple[str
     asks for both.
     """
     site = state.inventory
-    peers = state.settings["vmnet_peers"]
+    peers = Peers(site, state.gate.peers)
     rows = []
     for guest in site.tested if {"vm", "peer"} & set(wanted) else ():
-        partners = peers_of(guest, site, peers) if "peer" in wanted else (guest,)
+        partners = peers.of(guest) if "peer" in wanted else (guest,)
         for partner in partners:
             row = {"vm": guest.ident, "peer": partner.ident, **_place(guest)}
             name = f"{guest.ident}:{partner.ident}" if "peer" in wanted else guest.ident

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import cached_property
 from ipaddress import AddressValueError, IPv4Address
 
 from pytest_vmnet.core import stats
+from pytest_vmnet.core.budget import Budget, Sampling, affordable_peers, fit
 from pytest_vmnet.core.diagnosis import diagnose
 from pytest_vmnet.core.facts import FlowSpec, Sweep
 from pytest_vmnet.core.guardrails.case import Limit
@@ -82,7 +84,38 @@ class Gate:
         self.frame.note(found.notes)
         self.resource_problems = dict(found.resource_problems)
         self.inventory = found.inventory
+        if note := self._sampling.note:
+            self.frame.note([note])
+            self.progress(note)
         return found.inventory
+
+    @property
+    def budget(self) -> Budget:
+        """Most packets per second that a sweep may send."""
+        return Budget.parse(self.settings["vmnet_budget"])
+
+    @cached_property
+    def _sampling(self) -> Sampling:
+        """How many peers the budget affords; of the site as discovered, so tests can be made."""
+        targets = self._targets(self.settings["vmnet_peers"], self._all_nodes)
+        return affordable_peers(self._site, targets, self.pace, self.budget)
+
+    @property
+    def _all_nodes(self) -> frozenset[str]:
+        return frozenset(node.name for node in self._site.nodes)
+
+    @property
+    def peers(self) -> str:
+        """Peers of each guest: ``segment``, ``all`` or a number."""
+        return self._sampling.peers
+
+    def _targets(self, peers: str, nodes_with_shell: frozenset[str]) -> Targets:
+        return Targets(
+            peers=peers,
+            external=self._external,
+            inbound=self.settings["vmnet_inbound"] == "auto",
+            nodes_with_shell=nodes_with_shell,
+        )
 
     @property
     def pace(self) -> Pace:
@@ -101,15 +134,16 @@ class Gate:
         )
 
     def plan(self, tested: Collection[str], pace: Pace | None = None) -> tuple[FlowSpec, ...]:
-        """Return the flows that a sweep of the tested guests sends."""
+        """Return the flows that a sweep of the tested guests sends, within the budget."""
         doors = self.source.doors
-        targets = Targets(
-            peers=self.settings["vmnet_peers"],
-            external=self._external,
-            inbound=self.settings["vmnet_inbound"] == "auto",
-            nodes_with_shell=frozenset(doors.shells) if doors else frozenset(),
-        )
-        return plan_flows(self._site, tested, targets, pace or self.pace)
+        nodes = frozenset(doors.shells) if doors else self._all_nodes
+        targets = self._targets(self.peers, nodes)
+        flows = plan_flows(self._site, tested, targets, pace or self.pace)
+        fitted = fit(flows, self._site, self.budget)
+        if told := fitted.told():
+            self.frame.note([told])
+            self.progress(told)
+        return fitted.flows
 
     @property
     def _site(self) -> Inventory:

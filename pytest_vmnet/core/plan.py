@@ -73,20 +73,57 @@ def same_segment(one: Guest, other: Guest, inventory: Inventory) -> bool:
     return all(inventory.chain(guest).ways for guest in (one, other))
 
 
-def peers_of(guest: Guest, inventory: Inventory, peers: str) -> tuple[Guest, ...]:
-    """Return the guests that *guest* exchanges probes with, in the inventory's order.
+class Peers:
+    """Whom each guest exchanges probes with.
 
     With a number, that many are taken, starting behind the guest itself and wrapping around, so
     that a large site's pairs spread evenly.
+
+    Args:
+        inventory: The site.
+        wanted: ``segment``, ``all`` or a number of peers per guest.
     """
-    others = [g for g in inventory.guests if g.vmid != guest.vmid and g.address]
-    if peers != "all":
-        others = [other for other in others if same_segment(guest, other, inventory)]
-    if not peers.isdecimal():
-        return tuple(others)
-    later = [other for other in others if other.vmid > guest.vmid]
-    earlier = [other for other in others if other.vmid < guest.vmid]
-    return tuple((later + earlier)[: int(peers)])
+
+    def __init__(self, inventory: Inventory, wanted: str) -> None:
+        self._inventory = inventory
+        self._wanted = wanted
+        self._addressed = [guest for guest in inventory.guests if guest.address]
+        self._alike: dict[tuple[object, ...], list[Guest]] = {}
+        for guest in self._addressed:
+            self._alike.setdefault(_segment(guest), []).append(guest)
+
+    def of(self, guest: Guest) -> tuple[Guest, ...]:
+        """Return a guest's peers, in the inventory's order."""
+        others = [other for other in self._candidates(guest) if other.vmid != guest.vmid]
+        if not self._wanted.isdecimal():
+            return tuple(others)
+        later = [other for other in others if other.vmid > guest.vmid]
+        earlier = [other for other in others if other.vmid < guest.vmid]
+        return tuple((later + earlier)[: int(self._wanted)])
+
+    def _candidates(self, guest: Guest) -> list[Guest]:
+        if self._wanted == "all":
+            return self._addressed
+        alike = self._alike.get(_segment(guest), [])
+        if guest.interface is None or not guest.nics:
+            return []
+        return [
+            other
+            for other in alike
+            if other.node == guest.node or same_segment(guest, other, self._inventory)
+        ]
+
+
+def _segment(guest: Guest) -> tuple[object, ...]:
+    """Return what guests of one segment share, whatever node they are on."""
+    if guest.interface is None or not guest.nics:
+        return ()
+    return guest.nic.bridge, guest.nic.tag, guest.interface.network
+
+
+def peers_of(guest: Guest, inventory: Inventory, peers: str) -> tuple[Guest, ...]:
+    """Return the guests that *guest* exchanges probes with; `Peers` is quicker for many."""
+    return Peers(inventory, peers).of(guest)
 
 
 def plan_flows(
@@ -107,6 +144,7 @@ def plan_flows(
     rows: list[tuple[str, str, FlowKind, IPv4Address, int]] = []
     chosen = [g for g in inventory.guests if g.ident in tested and g.address is not None]
     pairs: set[tuple[int, int]] = set()
+    peers = Peers(inventory, targets.peers)
     for guest in chosen:
         if guest.gateway and guest.agent:
             rows.append((guest.ident, str(guest.gateway), FlowKind.GATEWAY, guest.gateway, full))
@@ -115,7 +153,7 @@ def plan_flows(
                 rows.append((guest.ident, str(external), FlowKind.EXTERNAL, external, full))
         if targets.inbound and guest.address:
             rows.append((GATE, guest.ident, FlowKind.INBOUND, guest.address, full))
-        for peer in peers_of(guest, inventory, targets.peers):
+        for peer in peers.of(guest):
             pairs.add((min(guest.vmid, peer.vmid), max(guest.vmid, peer.vmid)))
     rows += _pair_rows(inventory, pairs, full)
     rows += _control_rows(chosen, targets, full)

@@ -119,6 +119,33 @@ def peers(text: str) -> str:
     raise ValueError("expected segment, all or a number of peers")
 
 
+BUDGET_PARTS = ("guest", "target", "node")
+
+
+def budget(text: str) -> tuple[str, ...]:
+    """Parse ``none`` or a comma list such as ``guest=2000,node=20000``: packets per second."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if parts == ["none"]:
+        return ("none",)
+    limits = dict(part.split("=", 1) for part in BUDGET)
+    expected = ValueError(
+        f"expected none, or PART=PACKETS/S,... with a part of {', '.join(BUDGET_PARTS)} "
+        "and at least 10"
+    )
+    for part in parts:
+        name, _, rate = part.partition("=")
+        if name.strip() not in BUDGET_PARTS or not rate.strip().isdecimal() or int(rate) < 10:
+            raise expected
+        limits[name.strip()] = str(int(rate))
+    if not parts:
+        raise expected
+    return tuple(f"{name}={limits[name]}" for name in BUDGET_PARTS)
+
+
+BUDGET = ("guest=2000", "target=4000", "node=20000")
+"""Most packets per second by default, requests and replies."""
+
+
 def ladder(text: str) -> tuple[str, ...]:
     """Parse a comma list of rungs, the gentlest first."""
     rungs = tuple(part.strip() for part in text.split(",") if part.strip())

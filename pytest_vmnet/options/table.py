@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_vmnet.options.option import Option, fraction, ladder, number, one_of, peers, truth
+from pytest_vmnet.options.option import (
+    BUDGET,
+    Option,
+    budget,
+    fraction,
+    ladder,
+    number,
+    one_of,
+    peers,
+    truth,
+)
 
 
 def _choice(flag: str, help_: str, choices: tuple[str, ...], default: str, **more: Any) -> Option:
@@ -124,6 +134,15 @@ GATE = (
         parse=peers,
         env=("VMNET_PEERS",),
         metavar="segment|N|all",
+    ),
+    Option(
+        flag="--vmnet-budget",
+        help="most packets per second, requests and replies, on each guest, target and node "
+        f"(default: {','.join(BUDGET)}), or 'none'; a sweep that would exceed one is slowed down",
+        default=BUDGET,
+        parse=budget,
+        env=("VMNET_BUDGET",),
+        metavar="PART=N,...|none",
     ),
     Option(
         flag="--vmnet-external",

@@ -97,8 +97,7 @@ def run_sweep(
                     answers.append(watch.failed(problem))
                 else:
                     running.append(watch)
-            shown = script.duration_s(flows)
-            progress(f"probing: {len(flows)} flows, {len(guests)} guests, {shown:.0f} s")
+            progress(f"probing: {summary(flows, len(guests))}")
             asked = _start_probes(pool, guests, flows, proxmox, local, mark=mark, token=token)
             answers += [probe.result() for probe in asked]
         except BaseException:  # Ctrl-C above all: nobody waits for what is not wanted any more
@@ -148,6 +147,16 @@ def _start_probes(
     if own:
         asked.append(pool.submit(probe_local, local, own, mark=mark, token=token, lead_s=lead_s))
     return asked
+
+
+def summary(flows: Sequence[FlowSpec], guests: int) -> str:
+    """Return what a sweep sends, how fast and how long: ``30 flows, 5 guests, ...``."""
+    full = max((flow.count for flow in flows), default=0)
+    interval_ms = max((flow.interval_s for flow in flows), default=0.0) * 1000
+    return (
+        f"{len(flows)} flows, {guests} guests, {full} probes per flow, one per "
+        f"{interval_ms:g} ms, {script.duration_s(flows):.1f} s"
+    )
 
 
 def _problem(begun: Future[None]) -> str | None:

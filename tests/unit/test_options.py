@@ -114,6 +114,11 @@ def test_what_arms_the_gate_never_comes_from_the_environment(dest) -> None:
     assert resolve({}, dict.fromkeys(names, "pve9"), {}).sources[dest] == "default"
 
 
+BUDGET_EXPECTED = (
+    "expected none, or PART=PACKETS/S,... with a part of guest, target, node and at least 10"
+)
+
+
 @pytest.mark.parametrize(
     ("dest", "text", "said"),
     [
@@ -124,6 +129,10 @@ def test_what_arms_the_gate_never_comes_from_the_environment(dest) -> None:
         ("vmnet_max_loss", "100%", "expected a share such as 0.01 or 1%"),
         ("vmnet_max_loss", "little", "expected a share such as 0.01 or 1%"),
         ("vmnet_peers", "-1", "expected segment, all or a number of peers"),
+        ("vmnet_budget", "guests=5", BUDGET_EXPECTED),
+        ("vmnet_budget", "guest=5", BUDGET_EXPECTED),
+        ("vmnet_budget", "node=none", BUDGET_EXPECTED),
+        ("vmnet_budget", ",", BUDGET_EXPECTED),
         ("vmnet_inconclusive", "pass", "choose one of error, fail, skip"),
         ("vmnet_rebuild", "always", "choose one of never, plan, diagnosed, unhealthy"),
         ("vmnet_ladder", "restart,nuke", "unknown rung 'nuke': choose of restart, remac, rebuild"),

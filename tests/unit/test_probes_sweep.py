@@ -103,7 +103,7 @@ def test_the_watch_starts_before_the_probes_and_is_fetched_after_them() -> None:
     assert sorted(made.hosts) == ["pve1", "vm-1", "vm-2", GATE]
     assert made.hosts["pve1"].problem.startswith("pve1: the capture was lost: its folder is gone")
     assert made.hosts["vm-1"].problem is None
-    assert lines == ["probing: 8 flows, 2 guests, 0 s"]
+    assert lines == ["probing: 8 flows, 2 guests, 5 probes per flow, one per 20 ms, 0.1 s"]
 
 
 def test_all_hosts_share_mark_and_token_of_this_sweep_only() -> None:
