@@ -139,12 +139,17 @@ class Capture:
         points: Interface name by ifindex.
         packets: What it held.
         doubts: Reason by interface name for points whose "not seen" counts for nothing.
+        since_ns: Time on the host's own clock from which it is known to have listened, in ns since
+            the epoch; None if that is not known.
+        until_ns: Time until which it is known to have listened; likewise.
     """
 
     host: str
     points: Mapping[int, CapturePoint]
     packets: Packets
     doubts: Mapping[CapturePoint, str] = field(default_factory=dict)
+    since_ns: int | None = None
+    until_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

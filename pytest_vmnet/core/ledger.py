@@ -8,12 +8,13 @@ cell that they belong to and are counted once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_vmnet.core.coverage import Pair, listening
 from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep, Waypoint
 from pytest_vmnet.core.outcome import Death, PointCount
 from pytest_vmnet.core.route import Path, path_of
@@ -59,6 +60,16 @@ class FlowLedger:
     def lost(self) -> Cells:
         """Which probes were sent and stayed without an answer; shape (count,)."""
         return self.sent & ~self.answered
+
+    def pairs(self) -> dict[int, tuple[str, Pair]]:
+        """Return each guest's frames at its tap and at its NIC, by the NIC's waypoint."""
+        points = self.path.waypoints
+        found = {}
+        for nic, beside in ((0, 1), (len(points) - 1, len(points) - 2)):
+            if len(points) > 1 and points[nic].host == points[nic].guest == points[beside].guest:
+                pair = Pair(tap=self.times[:, beside], nic=self.times[:, nic])
+                found[nic] = points[nic].host, pair
+        return found
 
     def counts(self) -> tuple[PointCount, ...]:
         """Return how many requests and replies each waypoint saw, from prober to far end."""
@@ -167,6 +178,24 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
                 strays=strays,
             )
         )
+    return _narrowed(ledgers, sweep)
+
+
+def _narrowed(ledgers: Sequence[FlowLedger], sweep: Sweep) -> tuple[FlowLedger, ...]:
+    """Take from each guest's cells the packets that passed while it may not have listened."""
+    pairs: dict[str, list[Pair]] = {}
+    for ledger in ledgers:
+        for guest, pair in ledger.pairs().values():
+            pairs.setdefault(guest, []).append(pair)
+    heard = {
+        guest: listening(facts.capture, mine)
+        for guest, mine in pairs.items()
+        if (facts := sweep.hosts.get(guest)) and facts.capture
+    }
+    for ledger in ledgers:
+        for index, (guest, pair) in ledger.pairs().items():
+            if span := heard.get(guest):
+                ledger.covered[index] &= ~span.misses(pair).any(axis=0)
     return tuple(ledgers)
 
 

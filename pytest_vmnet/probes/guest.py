@@ -19,6 +19,7 @@ from pytest_vmnet.probes.answer import RawAnswer, split_output
 
 _MAX_PACKETS = 200_000
 _IFNAME = re.compile(r"[\w.@+-]{1,15}", re.ASCII)
+_NANOSECONDS = re.compile(r"\d{19}", re.ASCII)
 _SUMMARY = re.compile(r"^\d+ packets? captured$", re.MULTILINE | re.ASCII)
 """What tcpdump says at its end; asked on its way, it puts its name before that."""
 
@@ -37,6 +38,7 @@ _CAPTURE = """\
 if [ -n "$ifname" ] && command -v tcpdump >/dev/null; then
   {tcpdump} >/dev/null 2>capture.err & capture=$!
   listening capture.err $capture || echo failed >capture.failed
+  date +%s%N >capture.since
 else
   echo absent >capture.failed; capture=
 fi
@@ -67,8 +69,10 @@ if [ -n "$capture" ]; then
     [ "$now" = "$before" ] && break
     before=$now; i=$((i+1))
   done
+  date +%s%N >capture.until
   kill -INT $capture 2>/dev/null; wait $capture
-  pack capture.pcap; emit capture capture.pcap.b64; emit capture.err capture.err
+  pack capture.pcap; emit capture capture.pcap.b64
+  for f in capture.err capture.since capture.until; do emit "$f" "$f"; done
 fi
 """
 
@@ -199,7 +203,19 @@ def _capture(guest: Guest, found: Mapping[str, bytes], mark: str, ifname: str) -
         doubts[ifname] = f"the capture ended at its limit of {_MAX_PACKETS} packets"
     if problem := capture_problem(script.text(found, "capture.err")):
         doubts[ifname] = problem
-    return Capture(host=guest.ident, points={0: ifname}, packets=packets, doubts=doubts)
+    return Capture(
+        host=guest.ident,
+        points={0: ifname},
+        packets=packets,
+        doubts=doubts,
+        since_ns=_stamp(script.text(found, "capture.since")),
+        until_ns=_stamp(script.text(found, "capture.until")),
+    )
+
+
+def _stamp(text: str) -> int | None:
+    """Return a time in ns since the epoch; None for what a date without nanoseconds prints."""
+    return int(text) if _NANOSECONDS.fullmatch(text.strip()) else None
 
 
 def capture_problem(stderr: str) -> str | None:
