@@ -179,8 +179,8 @@ def _pooled_deaths(ledgers: Sequence[FlowLedger], owner: str) -> tuple[Death, ..
     pooled: Counter[tuple[Leg, str | None, str | None]] = Counter()
     for ledger in ledgers:
         for death in ledger.deaths():
-            last = _seen_from(owner, ledger, death.last_seen)
-            following = _seen_from(owner, ledger, death.next_point)
+            last = seen_from(owner, ledger, death.last_seen)
+            following = seen_from(owner, ledger, death.next_point)
             pooled[death.leg, last, following] += death.packets
     ranked = sorted(pooled.items(), key=lambda item: (-item[1], str(item[0])))
     return tuple(
@@ -189,7 +189,7 @@ def _pooled_deaths(ledgers: Sequence[FlowLedger], owner: str) -> tuple[Death, ..
     )
 
 
-def _seen_from(owner: str, ledger: FlowLedger, point: str | None) -> str | None:
+def seen_from(owner: str, ledger: FlowLedger, point: str | None) -> str | None:
     """Return a point's name in *owner*'s report: what a peer calls ``guest:eth0`` is the peer's.
 
     A ledger names the points inside of its prober ``guest:...`` and those inside of a guest at

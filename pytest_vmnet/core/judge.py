@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from pytest_vmnet.core.blame import Blame
 from pytest_vmnet.core.facts import Sweep
-from pytest_vmnet.core.flows import ORDER, FlowBuilder, parts_of
+from pytest_vmnet.core.flows import ORDER, FlowBuilder, Part, parts_of
 from pytest_vmnet.core.ledger import FlowLedger
 from pytest_vmnet.core.neighbours import check_neighbours
 from pytest_vmnet.core.outcome import Flow, NeighbourCheck
 from pytest_vmnet.core.stats import Threshold
+from pytest_vmnet.core.timeline import timeline_of
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
 
@@ -90,9 +91,24 @@ def judge(
         final = tuple(replace(f, counted_against=blame.of(f, own, ident)) for f, own in flows)
         checks = check_neighbours(guest, inventory, sweeps, final)
         verdict, reason = _verdict(guest, final, checks, sweeps)
-        guests[ident] = Judged(guest, verdict, reason, final, checks)
+        judged = Judged(guest, verdict, reason, final, checks)
+        guests[ident] = _timed(judged, [own for _, own in flows], inventory, sweeps)
     ledgers = tuple(part.ledger for part in parts if part.ledger is not None)
     return Judgement(ledgers, guests, build.controls())
+
+
+def _timed(
+    judged: Judged, parts: Sequence[Sequence[Part]], inventory: Inventory, sweeps: Sequence[Sweep]
+) -> Judged:
+    """Give the flow that tells the guest's story its timeline."""
+    telling = judged.telling
+    if telling is None or not telling.deaths:
+        return judged
+    at = judged.flows.index(telling)
+    ledgers = [part.ledger for part in parts[at] if part.ledger is not None]
+    timeline = timeline_of(telling, ledgers, judged.guest, inventory, sweeps)
+    timed = replace(telling, timeline=timeline)
+    return replace(judged, flows=(*judged.flows[:at], timed, *judged.flows[at + 1 :]))
 
 
 def _verdict(

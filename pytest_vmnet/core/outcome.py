@@ -96,6 +96,69 @@ class ErrorCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """How a flow's deaths lie in time beside the moves of the guest's MAC to a foreign port.
+
+    Attributes:
+        port: The bridge port that the FDB entry moved to.
+        mac: The guest's MAC address.
+        window_ms: Time after such a move that was looked at, in ms; chosen from the data.
+        within: Deaths within that time after a move.
+        deaths: Deaths whose time is known.
+        by_chance: Deaths that would lie there if deaths and moves had nothing to do with each
+            other.
+        answered_within: Answered packets within that time after a move, at the same point.
+        answered: Answered packets whose time there is known.
+        p_value: Probability of so many by chance, corrected for the number of windows tried.
+        sentence: All this for people.
+    """
+
+    port: CapturePoint
+    mac: str
+    window_ms: int
+    within: int
+    deaths: int
+    by_chance: float
+    answered_within: int
+    answered: int
+    p_value: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """A flow's packets in time over the moves of the guest's MAC in its bridge's FDB.
+
+    All times are in us after ``started_ns``, on the clock of the guest's node.
+
+    Attributes:
+        started_ns: First packet at the guest's node, in ns since the Unix epoch.
+        sent_us: When each packet passed the node first, in ascending order.
+        fates: One letter for each packet of ``sent_us``: ``.`` was answered, ``a`` died in the
+            first group of the flow's ``deaths``, ``b`` in the second, and so on; ``?`` in
+            a further one.
+        packets: How many packets there were; more than are listed if every n-th was kept.
+        ports: Ports of the bridge that the FDB entry was on; the first is the guest's own.
+        moved_us: When the entry moved, in ascending order; negative before the first packet.
+        moved_to: One letter for each move: ``a`` for the first of ``ports``, ``b`` for the
+            second, and so on; ``-`` if the entry was removed.
+        moves: How many moves there were; more than are listed if the shortest stays were left
+            out.
+        alignment: How deaths and moves hang together, or None if nothing is proven.
+    """
+
+    started_ns: int
+    sent_us: tuple[int, ...]
+    fates: str
+    packets: int
+    ports: tuple[CapturePoint, ...]
+    moved_us: tuple[int, ...] = ()
+    moved_to: str = ""
+    moves: int = 0
+    alignment: Alignment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """The outcome of one flow of probes as it is reported for a guest.
 
@@ -125,6 +188,8 @@ class Flow:
         reordered: Answers that overtook another one.
         foreign: Replies from an address other than the one that was probed.
         icmp_errors: ICMP errors for its packets, by source.
+        timeline: Its packets over the moves of the guest's MAC; only of the flow that tells
+            a sick guest's story.
     """
 
     source: str
@@ -152,6 +217,7 @@ class Flow:
     reordered: int = 0
     foreign: int = 0
     icmp_errors: tuple[ErrorCount, ...] = ()
+    timeline: Timeline | None = None
 
     @property
     def loss(self) -> float:
@@ -254,6 +320,7 @@ class Attempt:
         message: What happened, in a sentence or two.
         proof: What shows that it is a new VM and that its siblings are untouched.
         commands: The commands that were run, secrets not among them.
+        caution: What the reader has to know although, or because, it ended so; or None.
     """
 
     rung: Action
@@ -264,6 +331,7 @@ class Attempt:
     message: str = ""
     proof: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    caution: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,17 @@ def _tail(k: int, n: int, p: float) -> float:
     return min(1.0, total)
 
 
+def tail(hits: int, trials: int, share: float) -> float:
+    """Return the probability of at least *hits* in *trials* if each hits with that *share*.
+
+    >>> round(tail(3, 3, 0.5), 3)
+    0.125
+    """
+    if hits <= 0 or share >= 1:
+        return 1.0
+    return _tail(hits, trials, share) if share > 0 else 0.0
+
+
 def upper_bound(lost: int, sent: int, confidence: float) -> float:
     """Return the largest loss that is still compatible with *lost* of *sent*.
 

@@ -72,6 +72,7 @@ class Act:
         proof: tuple[str, ...] = (),
         proof_s: float = 0.0,
         failure: str | None = None,
+        caution: str | None = None,
     ) -> Attempt:
         """Return the attempt that the report shows.
 
@@ -81,6 +82,7 @@ class Act:
             proof: Sentences of `proof.prove`.
             proof_s: How long proving took, in seconds.
             failure: What the proof found wrong; makes it ``failed``, cured or not.
+            caution: Sentence of `proof.caution`.
         """
         outcome = self.outcome
         if outcome is None:
@@ -95,6 +97,7 @@ class Act:
             message="; ".join(part for part in (self.message, failure) if part),
             proof=proof,
             commands=self.commands,
+            caution=caution,
         )
 
 

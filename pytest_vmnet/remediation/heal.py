@@ -17,7 +17,7 @@ from pytest_vmnet.core.words import Action, AttemptOutcome
 from pytest_vmnet.errors import BackendError, VmnetError
 from pytest_vmnet.remediation.act import Act, Order, close
 from pytest_vmnet.remediation.journal import Journal
-from pytest_vmnet.remediation.proof import Identity, prove, twin_warning
+from pytest_vmnet.remediation.proof import Identity, caution, prove
 from pytest_vmnet.remediation.rebuild import RebuildSettings, Terraform, rebuild
 from pytest_vmnet.remediation.restart import restart
 
@@ -176,18 +176,18 @@ class Healer:
             siblings_after={g.ident: after[g.vmid] for g in siblings},
             upids=(*act.upids, *self._tasks(order.guest, act)),
         )
-        warning = twin_warning(
-            order.signature.reason,
-            before[order.guest.vmid].macs,
-            after[guest.vmid].macs,
-            cured=cured,
-        )
         attempt = act.attempt(
             cured=cured,
             mac_after=guest.nic.mac,
-            proof=(*proof.sentences, *((warning,) if warning else ())),
+            proof=proof.sentences,
             proof_s=self.clock.monotonic() - begun,
             failure="; ".join(proof.violations) or None,
+            caution=caution(
+                order.signature.reason,
+                before[order.guest.vmid].macs,
+                after[guest.vmid].macs,
+                cured=cured,
+            ),
         )
         self._close(act, attempt)
         return attempt, guest

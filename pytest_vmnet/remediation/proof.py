@@ -82,10 +82,10 @@ def prove(
     return Proof(sentences=tuple(sentences), violations=tuple(violations))
 
 
-def twin_warning(
+def caution(
     reason: str, macs_before: Sequence[str], macs_after: Sequence[str], *, cured: bool
 ) -> str | None:
-    """Return what a cure by a new MAC owes the reader, or None if there is nothing to say.
+    """Return what a new or an old MAC owes the reader, or None if there is nothing to say.
 
     Args:
         reason: Reason of the diagnosis.
@@ -106,6 +106,11 @@ def twin_warning(
         return (
             f"not cured, and the MAC stayed {', '.join(macs_after)}: it is pinned, and only a new "
             "MAC or an end of its other source helps"
+        )
+    if not gone and needs_new_mac(reason):
+        return (
+            f"cured with the same MAC {', '.join(macs_after)}: its other source may come back, "
+            "and then it is sick again: find it"
         )
     return None
 

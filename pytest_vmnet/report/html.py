@@ -15,6 +15,8 @@ from pytest_vmnet.report import story, table
 from pytest_vmnet.report.markup import Markup, element, join
 from pytest_vmnet.report.path import death_sentence, doubts
 from pytest_vmnet.report.svg import path_svg
+from pytest_vmnet.report.timeline import timing
+from pytest_vmnet.report.timeline_svg import timeline_svg
 from pytest_vmnet.report.wording import flow_name, loss_sentence, seconds
 
 _SIGN = {
@@ -37,7 +39,8 @@ font:13px/1.45 system-ui,Helvetica,Arial,sans-serif;text-align:left}
 padding:3px 8px;text-align:left;font-weight:normal;width:auto}.vmnet table th{font-weight:bold}
 .vmnet code{font-family:ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .vmnet summary{cursor:pointer}.vmnet-scroll{overflow-x:auto}
-.vmnet-path{display:block;max-width:none}@media print{.vmnet-path{max-width:100%;height:auto}}
+.vmnet-path,.vmnet-time{display:block;max-width:none}
+@media print{.vmnet-path,.vmnet-time{max-width:100%;height:auto}}
 .vmnet-dead,.vmnet-unhealthy,.vmnet-flapping{color:var(--vmnet-bad)}
 .vmnet-inconclusive{color:var(--vmnet-warn)}.vmnet-healthy{color:var(--vmnet-good)}
 .vmnet-verdict{font-weight:bold;white-space:nowrap}</style>""")
@@ -140,7 +143,16 @@ def _figure(flow: Flow) -> Markup | None:
         return None
     words = [f"{death_sentence(death)} died" for death in flow.deaths]
     words += [f"not trusted: {doubt}" for doubt in doubts(flow)]
-    return join(element("div", path_svg(flow), class_="vmnet-scroll"), _list(words))
+    path = element("div", path_svg(flow), class_="vmnet-scroll")
+    return join(path, _list(words), _timeline(flow))
+
+
+def _timeline(flow: Flow) -> Markup | None:
+    if flow.timeline is None:
+        return None
+    picture = element("div", timeline_svg(flow, flow.timeline), class_="vmnet-scroll")
+    caption = [element("p", sentence) for sentence in timing(flow.timeline)]
+    return join(element("h4", "When they died"), picture, *caption)
 
 
 def _diagnosis(outcome: GuestOutcome) -> Markup | None:

@@ -10,6 +10,7 @@ from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Verdict
 from pytest_vmnet.report import story, table
 from pytest_vmnet.report.path import death_sentence, doubts, lay_out
+from pytest_vmnet.report.timeline import legend, timeline_lines, timing
 from pytest_vmnet.report.wording import (
     flow_name,
     loss_sentence,
@@ -119,6 +120,9 @@ def _looked_at(outcome: GuestOutcome) -> list[str]:
             )
             died = [f"{death_sentence(death)} died" for death in flow.deaths]
             lines += _bullets([*died, *(f"not trusted: {doubt}" for doubt in doubts(flow))])
+        if flow.timeline:
+            lines += ["", "```text", *timeline_lines(flow.timeline, 90), "```"]
+            lines += _bullets([legend(flow.timeline), *timing(flow.timeline)])
     checks = [story.neighbour_sentence(check) for check in outcome.neighbours]
     return lines + _bullets(checks)
 

@@ -13,7 +13,7 @@ from pytest_vmnet.core.outcome import (
     GuestOutcome,
     NeighbourCheck,
 )
-from pytest_vmnet.core.words import Rebuild, Scope, Severity, Verdict
+from pytest_vmnet.core.words import Rebuild, Severity, Verdict
 from pytest_vmnet.report.path import death_sentence
 from pytest_vmnet.report.wording import (
     flow_name,
@@ -174,9 +174,8 @@ def remains(outcome: GuestOutcome) -> list[str]:
     """Return what a person still has to know or to do."""
     name = plain(outcome.guest.ident, 80)
     items = [f"{finding_head(item)}: {plain(item.message)}" for item in _open_findings(outcome)]
-    if outcome.healed:
-        items += _cure_caveats(outcome)
-    elif outcome.verdict is Verdict.INCONCLUSIVE:
+    items += [plain(attempt.caution) for attempt in outcome.attempts if attempt.caution]
+    if outcome.verdict is Verdict.INCONCLUSIVE:
         items.append(f"{name} is neither cleared nor blamed: {plain(outcome.reason)}")
     elif outcome.verdict in {Verdict.UNHEALTHY, Verdict.FLAPPING}:
         rungs = ", ".join(attempt.rung.value for attempt in outcome.attempts)
@@ -188,20 +187,6 @@ def remains(outcome: GuestOutcome) -> list[str]:
 
 def _open_findings(outcome: GuestOutcome) -> Sequence[Finding]:
     return [item for item in outcome.findings[1:] if item.severity is not Severity.NOTICE]
-
-
-def _cure_caveats(outcome: GuestOutcome) -> list[str]:
-    first = outcome.findings[0] if outcome.findings else None
-    cure = outcome.attempts[-1] if outcome.attempts else None
-    if not (first and cure) or first.scope is not Scope.UPLINK:
-        return []
-    before, after = mac_text(cure.mac_before), mac_text(cure.mac_after)
-    if before == after:
-        return [f"cured with the same MAC address {before}: what is beyond the uplink may return"]
-    return [
-        f"cured, but the MAC address changed from {before} to {after}: whatever else answers to "
-        f"{before} beyond the uplink is still out there"
-    ]
 
 
 def _order(flow: Flow) -> tuple[int, int, str]:

@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
+from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Scope, Verdict
 from pytest_vmnet.options.settings import Setting
 from pytest_vmnet.report import story, table
 from pytest_vmnet.report.path import death_sentence, doubts
 from pytest_vmnet.report.picture import columns, pad, path_lines
+from pytest_vmnet.report.timeline import legend, timeline_lines, timing
 from pytest_vmnet.report.wording import (
     flow_name,
     loss_sentence,
@@ -161,10 +162,11 @@ def _guest_lines(outcome: GuestOutcome, width: int, *, drawing: bool) -> list[st
     if flow := story.telling_flow(outcome):
         if flow.points:
             lines += path_lines(flow, width, drawing=drawing)
-        for text in [*map(death_sentence, flow.deaths[:4])]:
+        for text in map(death_sentence, flow.deaths[:4]):
             lines += _wrapped("  died: ", text, width)
         for text in doubts(flow):
             lines += _wrapped("  not trusted: ", text, width)
+        lines += _timeline(flow, width)
     for at, finding in enumerate(outcome.findings):
         label = "  also: " if at else "  diagnosis: "
         lines += _wrapped(label, f"{story.finding_head(finding)}: {plain(finding.message)}", width)
@@ -177,6 +179,15 @@ def _guest_lines(outcome: GuestOutcome, width: int, *, drawing: bool) -> list[st
     lines += _attempts(outcome, width)
     for text in story.remains(outcome):
         lines += _wrapped("  remains: ", text, width)
+    return lines
+
+
+def _timeline(flow: Flow, width: int) -> list[str]:
+    if flow.timeline is None:
+        return []
+    lines = timeline_lines(flow.timeline, width)
+    for text in (legend(flow.timeline), *timing(flow.timeline)):
+        lines += _wrapped("  in time: ", text, width)
     return lines
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_vmnet.core.words import Action
-from pytest_vmnet.remediation.proof import Identity, prove, twin_warning
+from pytest_vmnet.remediation.proof import Identity, caution, prove
 
 OLD = Identity(
     vmid=111, name="vm-1", node="pve1", smbios_uuid="uuid-a", pid=100, start_time=5000,
@@ -115,11 +115,11 @@ A, B = ("bc:24:11:74:5a:6d",), ("bc:24:11:00:00:99",)
         ("VirtioRingStuck", B, True, "DHCP reservations and port security still name it"),
         ("MacReflection", A, False, "not cured, and the MAC stayed bc:24:11:74:5a:6d: it is"),
         ("MacReflection", B, False, None),
-        ("MacReflection", A, True, None),
+        ("MacReflection", A, True, "cured with the same MAC bc:24:11:74:5a:6d: its other"),
         ("VirtioRingStuck", A, False, None),
     ],
 )  # fmt: skip
 def test_the_sentence_that_we_owe(reason: Any, after: Any, cured: Any, text: Any) -> None:
-    found = twin_warning(reason, A, after, cured=cured)
+    found = caution(reason, A, after, cured=cured)
     assert (found is None) is (text is None)
     assert text is None or text in str(found)

@@ -60,7 +60,7 @@ def test_the_path_table_has_the_counts_of_both_legs() -> None:
         "- QdiscDrop: tap111i0: 0 drops in tc -s before and after",
         "- proof: QEMU pid 4411 -> 5120",
         "each at 95 %) | 0 of 300 lost, at most 1.0 % (95 %) |",
-        "- cured, but the MAC address changed",
+        "- cured, but the MAC changed: the other source",
     ],
 )
 def test_what_the_incident_says(part: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Interface
 
 from pytest_vmnet.core.outcome import (
+    Alignment,
     Death,
     Finding,
     Flow,
@@ -13,6 +14,7 @@ from pytest_vmnet.core.outcome import (
     RuledOut,
     RunOutcome,
     Setting,
+    Timeline,
 )
 from pytest_vmnet.core.topology import Guest, Nic
 from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Severity, Verdict
@@ -111,6 +113,34 @@ def to_gateway(number: int, lost: int = 0, **more: object) -> Flow:
     return flow(
         f"vm-{number}", GATEWAY, FlowKind.GATEWAY, lost=lost,
         **{"points": points, "deaths": deaths if lost else (), **more},  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def timeline(number: int, died: int = 165) -> Timeline:
+    """Return a guest's timeline: the entry moves to the uplink before each reply that dies."""
+    hits = sorted(range(300), key=lambda at: (at * 7919) % 300)[:died]
+    sent = [at * 20_000 + at * 37 % 400 for at in range(300)]
+    moved = [(sent[at] + 400, "b") for at in hits]
+    moved += [(sent[at] + 3_000 + at * 53 % 9_000, "a") for at in hits]
+    moved.sort()
+    mac, away = OLD_MAC, "enp4s0"
+    sentence = (
+        f"{died} of {died} deaths within 2 ms after the FDB entry of {mac} moved to {away} "
+        "(by chance 8; of the answered packets 0 of 135)"
+    )
+    return Timeline(
+        started_ns=1_763_877_600_000_000_000,
+        sent_us=tuple(sent),
+        fates="".join("a" if at in set(hits) else "." for at in range(300)),
+        packets=300,
+        ports=(f"tap{110 + number}i0", away),
+        moved_us=tuple(moment for moment, _ in moved),
+        moved_to="".join(port for _, port in moved),
+        moves=len(moved),
+        alignment=Alignment(
+            port=away, mac=mac, window_ms=2, within=died, deaths=died, by_chance=8.3,
+            answered_within=0, answered=300 - died, p_value=0.0, sentence=sentence,
+        ),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,7 +49,7 @@ REFLECTED, RULED_OUT = build.REFLECTED, build.RULED_OUT
 def sick_flows() -> tuple[Flow, ...]:
     """Return the flows of the incident: replies die between uplink and tap."""
     return (
-        to_gateway(1, 165),
+        replace(to_gateway(1, 165), timeline=build.timeline(1)),
         flow("vm-1", "vm-2", FlowKind.PEER, lost=4, verdict=Verdict.INCONCLUSIVE),
         flow("vm-1", EXTERNAL, FlowKind.EXTERNAL, lost=140),
         flow("workstation", "vm-1", FlowKind.INBOUND, sent=100),
@@ -62,6 +63,8 @@ def incident(*, healed: bool = True) -> RunOutcome:
         mac_after=NEW_MAC, message="Terraform replaced proxmox_vm_qemu.vm-1 and nothing else.",
         proof=("smbios uuid 3b6f -> 91c2", "QEMU pid 4411 -> 5120", "siblings: pids unchanged"),
         commands=("terraform plan -replace=proxmox_vm_qemu.vm-1 -out=heal.plan",),
+        caution=f"cured, but the MAC changed: the other source of {OLD_MAC} may still be out "
+        "there and can hit whoever gets that MAC next: find it",
     )  # fmt: skip
     first = GuestOutcome(
         guest=guest(1, NEW_MAC if healed else OLD_MAC),
@@ -213,6 +216,7 @@ def hostile() -> RunOutcome:
     attempt = Attempt(
         rung=Action.REBUILD, outcome=AttemptOutcome.FAILED, duration_s=1.0, mac_before=HOSTILE,
         mac_after=HOSTILE, message=HOSTILE, proof=(HOSTILE,), commands=(HOSTILE,),
+        caution=HOSTILE,
     )  # fmt: skip
     sick = GuestOutcome(
         guest=guest(1, name=HOSTILE, ident=HOSTILE, node=HOSTILE), verdict=Verdict.UNHEALTHY,
