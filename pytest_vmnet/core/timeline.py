@@ -125,7 +125,7 @@ class Watched:
 
     def answered_at(self, step: int) -> Times:
         """Return when the answered packets passed a step."""
-        passed = self.journey[step, self.ledger.answered]
+        passed: Times = self.journey[step, self.ledger.answered]
         return passed[passed > 0]
 
 
@@ -174,9 +174,7 @@ def align(
     answered = np.concatenate(
         [each.answered_at(_mode(steps)) for each, (steps, _) in zip(watched, deaths, strict=True)]
     )
-    tries = [
-        (_window(window, foreign, when, answered, watched), window) for window in WINDOWS_MS
-    ]
+    tries = [(_window(window, foreign, when, answered, watched), window) for window in WINDOWS_MS]
     (p_value, within, answered_within, share), window = min(
         tries, key=lambda found: (found[0][0], -found[0][1], found[1])
     )

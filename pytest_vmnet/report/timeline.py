@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pytest_vmnet.core.outcome import Flow, Timeline
 from pytest_vmnet.core.words import Leg
@@ -67,7 +68,7 @@ def _starts(timeline: Timeline) -> range:
 def _step(timeline: Timeline) -> int:
     """Return the usual time between two packets, in us."""
     sent = timeline.sent_us
-    gaps = sorted(after - before for before, after in zip(sent, sent[1:], strict=False))
+    gaps = sorted(after - before for before, after in pairwise(sent))
     return gaps[len(gaps) // 2] if gaps else 0
 
 
@@ -158,7 +159,7 @@ def _letters(timeline: Timeline) -> Sequence[str]:
 
 def _rows(timeline: Timeline, window: Window, room: int) -> list[str]:
     edges = [window.begin + window.length * at // room for at in range(room + 1)]
-    buckets = [Window(*edge) for edge in zip(edges, edges[1:], strict=False)]
+    buckets = [Window(*edge) for edge in pairwise(edges)]
     left, right = f"{_seconds(window.begin, window)} s", f"{_seconds(window.end, window)} s"
     rows = [("time", left + right.rjust(room - len(left)))]
     rows.append(("packets", "".join(_died(timeline, bucket) for bucket in buckets)))

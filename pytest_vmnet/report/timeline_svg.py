@@ -83,7 +83,7 @@ def timeline_svg(flow: Flow, timeline: Timeline) -> Markup:
     return element(
         "svg",
         element("title", f"{flow_name(flow)}: its probes in time"),
-        element("desc", _description(flow, timeline)),
+        element("desc", _description(timeline)),
         *(_panel(sheet, zoom if at == 0 else None) for at, sheet in enumerate(sheets)),
         legend,
         xmlns="http://www.w3.org/2000/svg",
@@ -99,7 +99,7 @@ def timeline_svg(flow: Flow, timeline: Timeline) -> Markup:
     )
 
 
-def _description(flow: Flow, timeline: Timeline) -> str:
+def _description(timeline: Timeline) -> str:
     died = sum(fate != ANSWERED for fate in timeline.fates)
     text = f"{len(timeline.fates)} probes, {died} of them died."
     if timeline.moved_us:
@@ -128,8 +128,7 @@ def _panel(sheet: _Sheet, zoom: Window | None) -> Markup:
 
 def _heading(sheet: _Sheet, zoom: Window | None) -> Markup:
     if sheet.top:
-        words = element("text", "enlarged", x=sheet.left, y=sheet.top + 12, font_weight="bold")
-        return words
+        return element("text", "enlarged", x=sheet.left, y=sheet.top + 12, font_weight="bold")
     if zoom is None:
         return Markup()
     begin, end = sheet.x(zoom.begin), sheet.x(zoom.end)
@@ -244,6 +243,4 @@ def _box(*, own: bool) -> Markup:
 
 
 def _stroke(path: str, width: str, **more: object) -> Markup:
-    return element(
-        "path", d=path, fill="none", stroke="currentColor", stroke_width=width, **more
-    )
+    return element("path", d=path, fill="none", stroke="currentColor", stroke_width=width, **more)
