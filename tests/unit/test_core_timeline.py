@@ -1,4 +1,4 @@
-"""Deaths and FDB moves are put beside each other, and a link is claimed only where it is proven."""
+"""Deaths and FDB moves are put beside each other; a link is claimed where it is proven."""
 
 from __future__ import annotations
 
