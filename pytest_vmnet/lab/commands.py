@@ -9,7 +9,11 @@ from typing import Protocol
 
 from pytest_vmnet.lab import spec, wire
 
-EXEC_HOSTS = (spec.NODE, *spec.HOSTS, *(guest.name for guest in spec.GUESTS))
+EXEC_HOSTS = (
+    *(node.name for node in spec.NODES),
+    *spec.HOSTS,
+    *(guest.name for guest in spec.GUESTS),
+)
 _GUESTS = tuple(guest.name for guest in spec.GUESTS)
 
 
@@ -46,6 +50,8 @@ def _register_life(actions: Subparsers) -> None:
                     help="provider that creates the guests: bpg (default) or telmate")  # fmt: skip
     up.add_argument("--no-guests", action="store_true",
                     help="only the site: no API, no Terraform, no guests")  # fmt: skip
+    up.add_argument("--nodes", type=int, choices=sorted(spec.SITES), metavar="N",
+                    help="Proxmox nodes: 1 (default), or 2: pve2 holds vm-4 and vm-5")  # fmt: skip
     up.set_defaults(run=_up)
     down = actions.add_parser("down", help="end the lab and everything in it")
     down.set_defaults(run=_down)
@@ -101,7 +107,7 @@ def _up(arguments: argparse.Namespace) -> int:
     name = wire.lab_name()
     provider = None if arguments.no_guests else arguments.terraform
     began = SYSTEM.monotonic()
-    outcome = bring_up(name, _say, provider=provider)
+    outcome = bring_up(name, _say, provider=provider, nodes=arguments.nodes)
     took = SYSTEM.monotonic() - began
     if outcome.started:
         _print(f"lab {name!r} is up, after {took:.1f} s")
@@ -131,9 +137,11 @@ def _status(arguments: argparse.Namespace) -> int:
     if not found["up"]:
         _print(f"lab {name!r}: {'coming up' if found.get('name') else 'not up'}")
         return 0
-    _print(f"lab {name!r}: up, node {found['node']['name']}, API {found['api']}")
+    nodes = ", ".join(node["name"] for node in found["nodes"])
+    kind = "nodes" if len(found["nodes"]) > 1 else "node"
+    _print(f"lab {name!r}: up, {kind} {nodes}, API {found['api']}")
     for guest in found["guests"]:
-        parts = (f"{key} {guest[key]}" for key in ("vmid", "address", "mac", "tap", "pid"))
+        parts = (f"{key} {guest[key]}" for key in ("vmid", "node", "address", "mac", "tap", "pid"))
         _print(f"  {guest['name']}: {', '.join(parts)}")
     for fault in found["faults"]:
         _print(f"  fault {fault['name']} on {fault['guest']}")

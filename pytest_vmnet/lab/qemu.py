@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -138,14 +138,15 @@ class QemuProcess:
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], files: GuestFiles, *, on_exit: Callable[[], None]
+        cls, argv: Sequence[str], files: GuestFiles, *, on_exit: Callable[[], Awaitable[None]]
     ) -> QemuProcess:
         """Start QEMU and wait until its monitor answers.
 
         Args:
             argv: From `command_line`.
             files: Where the guest's files are.
-            on_exit: Called in the event loop when it has ended, for whatever reason.
+            on_exit: Awaited when it has ended, for whatever reason; only then is it gone for
+                those who wait for it.
 
         Raises:
             LabError: It ended at once, or its monitor did not answer in `START_TIMEOUT_S`; the
@@ -188,11 +189,11 @@ class QemuProcess:
                     return
             await asyncio.sleep(_POLL_S)
 
-    async def _watch(self, on_exit: Callable[[], None]) -> None:
+    async def _watch(self, on_exit: Callable[[], Awaitable[None]]) -> None:
         await self._process.wait()
         for path in (self._files.pid, self._files.qmp, self._files.agent_port):
             path.unlink(missing_ok=True)
-        on_exit()
+        await on_exit()
 
     @property
     def is_running(self) -> bool:

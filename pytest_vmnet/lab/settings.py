@@ -25,6 +25,7 @@ class LabSettings:
         mirrors: Folders for Terraform's ``filesystem_mirror``.
         root: Terraform root that creates the guests.
         provider: ``bpg`` or ``telmate``.
+        nodes: How many Proxmox nodes the site has, a key of `spec.SITES`.
         python: The interpreter that runs the lab's own programs.
     """
 
@@ -33,12 +34,18 @@ class LabSettings:
     mirrors: tuple[str, ...] = ()
     root: str = ""
     provider: str = "bpg"
+    nodes: int = 1
     python: str = sys.executable
 
     @property
     def has_guests(self) -> bool:
         """Whether the site is to have guests, and a Proxmox API that runs them."""
         return bool(self.terraform)
+
+    @property
+    def site(self) -> spec.SiteSpec:
+        """The variant of the site that is to be built."""
+        return spec.SITES[self.nodes]
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON takes them."""
@@ -50,12 +57,13 @@ class LabSettings:
         return cls(**{**data, "mirrors": tuple(data["mirrors"])})
 
 
-def gather(provider: str, say: Say) -> LabSettings:
+def gather(provider: str, say: Say, *, nodes: int = 1) -> LabSettings:
     """Find or build everything that a lab with guests is made of.
 
     Args:
         provider: Which Terraform provider creates the guests: ``bpg`` or ``telmate``.
         say: Told what is being done.
+        nodes: How many Proxmox nodes the site has.
 
     Raises:
         VmnetError: Something can neither be found nor built here.
@@ -64,6 +72,8 @@ def gather(provider: str, say: Say) -> LabSettings:
     from pytest_vmnet.lab import toolchain  # noqa: PLC0415
     from pytest_vmnet.lab.image import guest_image  # noqa: PLC0415
 
+    if nodes > 1 and provider != "bpg":
+        raise LabError(f"{nodes} nodes: only the bpg provider's root has them, not {provider}'s")
     root = terraform_root(provider)
     cache = spec.cache_dir().absolute()
     cache.mkdir(parents=True, exist_ok=True)
@@ -81,6 +91,7 @@ def gather(provider: str, say: Say) -> LabSettings:
         mirrors=tuple(map(str, mirrors)),
         root=str(root),
         provider=provider,
+        nodes=nodes,
     )
 
 

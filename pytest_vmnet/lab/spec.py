@@ -7,13 +7,16 @@
                                                                   |--- tap111i0 ... tap115i0
                                                                        vm-1 .11 ... vm-5 .15
 
+`TWO_NODES` is the larger variant: a second node ``pve2`` (192.0.2.3) on the switch holds vm-4 and
+vm-5.
+
 The addresses are documentation networks (RFC 5737); they live in private namespaces only.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 NODE = "pve1"
@@ -28,6 +31,8 @@ UPLINK = "enp4s0"
 API_PORT = 8006
 TEMPLATE_VMID = 9000
 STORAGE = "local-lvm"
+SHARED_STORAGE = "ceph-vm"
+"""Storage of the guests where there are several nodes: a clone's disk may be on another node."""
 TAG = "vmnet-rebuild"
 
 TOKEN_ID = "root@pam!vmnet"  # noqa: S105 - the token's name, not its secret
@@ -39,6 +44,23 @@ RUN_DIR = Path("/run/vmnet")
 
 
 @dataclass(frozen=True)
+class NodeSpec:
+    """One Proxmox node of the lab.
+
+    Attributes:
+        name: Its name in Proxmox, and its host name.
+        host: Its name among the hosts of the lab.
+        address: Its IPv4 address, on its first bridge.
+        port: The port of the switch that its uplink is plugged into.
+    """
+
+    name: str
+    host: str
+    address: str
+    port: str
+
+
+@dataclass(frozen=True)
 class GuestSpec:
     """One guest of the lab.
 
@@ -46,11 +68,13 @@ class GuestSpec:
         name: Its name in Proxmox and in Terraform.
         vmid: Its VMID.
         address: Its IPv4 address.
+        node: The Proxmox node that it lives on.
     """
 
     name: str
     vmid: int
     address: str
+    node: str = NODE
 
     @property
     def tap(self) -> str:
@@ -59,9 +83,54 @@ class GuestSpec:
 
 
 GUESTS = tuple(GuestSpec(f"vm-{n}", 110 + n, f"192.0.2.{10 + n}") for n in range(1, 6))
+NODES = (
+    NodeSpec(NODE, "node", NODE_ADDRESS, "sw-node"),
+    NodeSpec("pve2", "node2", "192.0.2.3", "sw-node2"),
+)
+_OTHER_HOSTS = ("switch", "gateway", "external", "workstation")
 
-HOSTS = ("node", "switch", "gateway", "external", "workstation")
-"""Hosts of the lab that are network namespaces, by the names `vmnet lab exec` takes."""
+
+@dataclass(frozen=True)
+class SiteSpec:
+    """A variant of the lab.
+
+    Attributes:
+        nodes: Its Proxmox nodes; the first one serves the API and has the template.
+        guests: Its guests.
+        bridges: The bridges of each node; the first has the uplink and the node's address.
+        storage: Where the guests' disks are.
+    """
+
+    nodes: tuple[NodeSpec, ...]
+    guests: tuple[GuestSpec, ...]
+    bridges: tuple[str, ...] = (BRIDGE,)
+    storage: str = STORAGE
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that are network namespaces, by the names `vmnet lab exec` takes."""
+        return (*(node.host for node in self.nodes), *_OTHER_HOSTS)
+
+    def node(self, name: str) -> NodeSpec:
+        """Return the Proxmox node *name*.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return {node.name: node for node in self.nodes}[name]
+
+
+ONE_NODE = SiteSpec(NODES[:1], GUESTS)
+TWO_NODES = SiteSpec(
+    NODES,
+    tuple(replace(guest, node="pve2") if guest.vmid > 113 else guest for guest in GUESTS),
+    storage=SHARED_STORAGE,
+)
+SITES = {1: ONE_NODE, 2: TWO_NODES}
+"""The variants, by their number of nodes."""
+
+HOSTS = TWO_NODES.hosts
+"""Every name of a host that is a network namespace, in any variant."""
 
 
 def cache_dir() -> Path:

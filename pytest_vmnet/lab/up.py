@@ -35,7 +35,12 @@ class Outcome:
 
 
 def bring_up(
-    name: str, progress: Say, *, provider: str | None = "bpg", hold: bool = False
+    name: str,
+    progress: Say,
+    *,
+    provider: str | None = "bpg",
+    nodes: int | None = None,
+    hold: bool = False,
 ) -> Outcome:
     """Return when the lab *name* is up and whole, whoever started it.
 
@@ -44,6 +49,7 @@ def bring_up(
         progress: Told what is being done.
         provider: Terraform provider that creates the guests, None for a site without guests.
             A lab that is up already keeps its own.
+        nodes: How many Proxmox nodes it has: None for as many as it has if it is up, else one.
         hold: Tie a lab that this call starts to the caller's life.
 
     Raises:
@@ -54,13 +60,16 @@ def bring_up(
             lab = client.connect(name)
         except client.NoLabError:
             preflight.check(guests=provider is not None)
-            settings = gather(provider, progress) if provider else LabSettings()
+            count = nodes or 1
+            settings = LabSettings(nodes=count)
+            if provider:
+                settings = gather(provider, progress, nodes=count)
             outcome = _start(name, settings, progress, hold=hold)
             if outcome is not None:
                 return outcome
             continue
         try:
-            answer = lab.ask("up", progress=progress)
+            answer = lab.ask("up", progress=progress, nodes=nodes)
         except client.LabEndedError:
             # Whoever was bringing it up gave up: it is our turn.
             continue
@@ -68,6 +77,7 @@ def bring_up(
             lab.close()
         if answer.get("beyond_repair"):
             progress("it cannot be repaired: taking it down to bring it up anew")
+            nodes = answer["nodes"]
             client.take_down(name)
             continue
         return Outcome(started=False, repaired=tuple(answer.get("repaired", ())))

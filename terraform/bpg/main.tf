@@ -3,15 +3,16 @@ resource "proxmox_virtual_environment_vm" "vm" {
 
   name      = each.key
   vm_id     = each.value.vmid
-  node_name = var.node
+  node_name = coalesce(each.value.node, var.node)
   tags      = ["vmnet-rebuild"]
 
   # A rebuild must not wait for a guest that no longer listens.
   stop_on_destroy = true
 
   clone {
-    vm_id = var.template_vmid
-    full  = false
+    vm_id     = var.template_vmid
+    node_name = var.node
+    full      = false
   }
 
   agent {

@@ -1,5 +1,5 @@
 variable "node" {
-  description = "Node that the guests live on."
+  description = "Node of the template, and of the guests that name no other. Guests on another node need shared storage."
   type        = string
   default     = "pve1"
 }
@@ -23,10 +23,11 @@ variable "bridge" {
 }
 
 variable "guests" {
-  description = "The guests: name => VMID and IPv4 address."
+  description = "The guests: name => VMID, IPv4 address and, if it is not var.node, the node."
   type = map(object({
     vmid    = number
     address = string
+    node    = optional(string)
   }))
   default = {
     "vm-1" = { vmid = 111, address = "192.0.2.11" }

@@ -11,6 +11,7 @@ from cryptography import x509
 
 from pytest_vmnet.lab.pve.certificate import make_certificates
 from pytest_vmnet.lab.pve.iso import iso9660
+from pytest_vmnet.lab.pve.place import counters
 from pytest_vmnet.lab.pve.props import (
     is_agent_enabled,
     nics,
@@ -19,7 +20,6 @@ from pytest_vmnet.lab.pve.props import (
     parse_nic,
 )
 from pytest_vmnet.lab.pve.seed import network_config, seed, user_data
-from pytest_vmnet.lab.pve.tap import counters
 from pytest_vmnet.lab.qemu import GuestFiles, command_line, memory_mib, volume_path
 
 CONFIG = {

@@ -11,6 +11,8 @@ from pytest_vmnet.lab.faults.reflected_mac import ReflectedMac
 from pytest_vmnet.lab.faults.tap_egress_drop import TapEgressDrop
 from pytest_vmnet.lab.faults.uplink_loss import UplinkLoss
 
+__all__ = ["FAULTS", "Fault", "find"]
+
 FAULTS: tuple[Fault, ...] = (
     ReflectedMac(),
     TapEgressDrop(),

@@ -23,7 +23,8 @@ class Target:
         vmid: Its VMID.
         address: Its IPv4 address.
         mac: The MAC address of its NIC, lower case.
-        tap: Its tap device on the node.
+        tap: Its tap device on its node.
+        node: The node that it lives on; its hosts and ports are the lab's.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Target:
     address: str
     mac: str
     tap: str
+    node: spec.NodeSpec = spec.NODES[0]
 
 
 class Ground(Protocol):
@@ -39,6 +41,9 @@ class Ground(Protocol):
     @property
     def hosts(self) -> Mapping[str, Host]:
         """The hosts that are namespaces, by name."""
+
+    def node_of(self, target: Target) -> Host:
+        """Return the host that is the Proxmox node of *target*."""
 
     def in_guest(self, guest: str, argv: list[str], stdin: str = "") -> str:
         """Run *argv* in *guest* through its agent; return what it printed.
@@ -93,9 +98,24 @@ class Fault(ABC):
     def remove(self, ground: Ground, target: Target) -> None:
         """Take the fault away again, also if *target* was rebuilt or died since."""
 
-    def truth(self, guest: spec.GuestSpec = spec.GUESTS[0]) -> dict[str, Any]:
-        """Return the ground truth as JSON takes it, for the fault planted on *guest*."""
-        hit = spec.GUESTS if self.everyone else (guest,)
+    def victims(
+        self, guest: spec.GuestSpec, guests: tuple[spec.GuestSpec, ...]
+    ) -> tuple[spec.GuestSpec, ...]:
+        """Return which *guests* of a site the fault hits if it is planted on *guest*."""
+        return guests if self.everyone else (guest,)
+
+    def truth(
+        self,
+        guest: spec.GuestSpec = spec.GUESTS[0],
+        guests: tuple[spec.GuestSpec, ...] = spec.GUESTS,
+    ) -> dict[str, Any]:
+        """Return the ground truth as JSON takes it, for the fault planted on *guest*.
+
+        Args:
+            guest: On which guest.
+            guests: All guests of the site.
+        """
+        hit = self.victims(guest, guests)
         return {
             "name": self.name,
             "summary": self.summary,

@@ -27,13 +27,14 @@ class ReflectedMac(Fault):
 
     def inject(self, ground: Ground, target: Target) -> None:
         """Duplicate the guest's frames back out of the switch's port to the node."""
+        port = target.node.port
         load_rules(
             ground.hosts["switch"],
             "netdev",
             f"loop-{target.vmid}",
             f"""chain ingress {{
-                type filter hook ingress device "sw-node" priority 0; policy accept;
-                ether saddr {target.mac} numgen random mod 100 < {_PERCENT} dup to "sw-node"
+                type filter hook ingress device "{port}" priority 0; policy accept;
+                ether saddr {target.mac} numgen random mod 100 < {_PERCENT} dup to "{port}"
             }}""",
         )
 

@@ -31,7 +31,7 @@ class TapEgressDrop(Fault):
     def inject(self, ground: Ground, target: Target) -> None:
         """Hang a chain on the tap that the guest has now."""
         load_rules(
-            ground.hosts["node"],
+            ground.node_of(target),
             "netdev",
             f"police-{target.tap}",
             f"""chain egress {{
@@ -42,4 +42,4 @@ class TapEgressDrop(Fault):
 
     def remove(self, ground: Ground, target: Target) -> None:
         """Remove the chain, whether its tap is still the same one or not."""
-        drop_rules(ground.hosts["node"], "netdev", f"police-{target.tap}")
+        drop_rules(ground.node_of(target), "netdev", f"police-{target.tap}")

@@ -18,6 +18,7 @@ from pytest_vmnet.lab import spec
 from pytest_vmnet.lab.image import MEMORY_MIB, boot_args, guest_image
 from pytest_vmnet.lab.pve.certificate import make_certificates
 from pytest_vmnet.lab.pve.machines import QemuMachines
+from pytest_vmnet.lab.pve.place import Place
 from pytest_vmnet.lab.pve.server import AUDITOR, AUDITOR_PRIVILEGES, LabPve
 from pytest_vmnet.lab.qemu import GuestFiles
 
@@ -32,8 +33,10 @@ def parser() -> argparse.ArgumentParser:
                       help=f"file with the secret of {spec.TOKEN_ID}")  # fmt: skip
     made.add_argument("--auditor-token-file", type=Path,
                       help=f"the same of {AUDITOR}!vmnet, which may only look")  # fmt: skip
-    made.add_argument("--bridge", action="append", dest="bridges", metavar="BRIDGE",
-                      help="a bridge of the node; the first has the uplink")  # fmt: skip
+    made.add_argument("--nodes", type=int, choices=sorted(spec.SITES), default=1, metavar="N",
+                      help="how many nodes the site has (default 1)")  # fmt: skip
+    made.add_argument("--member", action="append", default=[], type=_member, metavar="NODE=PID",
+                      help="another node, and a process that holds its namespaces")  # fmt: skip
     made.add_argument("--cache", type=Path, help="where the guests' image is kept")
     return made
 
@@ -52,9 +55,10 @@ async def serve(options: argparse.Namespace) -> None:
     template.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     template.disk(0).unlink(missing_ok=True)
     template.disk(0).symlink_to(image.base)
-    machines = QemuMachines(run_dir, _without_memory(boot_args(image)))
-    bridges = options.bridges or [spec.BRIDGE]
-    pve = LabPve(machines, run_dir, host=options.listen, port=options.port, bridges=bridges)
+    boot = _without_memory(boot_args(image))
+    machines = QemuMachines(run_dir, boot, dict(options.member))
+    site = spec.SITES[options.nodes]
+    pve = LabPve(machines, run_dir, host=options.listen, port=options.port, site=site)
     pve.add_token(spec.TOKEN_ID, _secret(options.token_file))
     if options.auditor_token_file:
         secret = _secret(options.auditor_token_file)
@@ -76,6 +80,11 @@ async def serve(options: argparse.Namespace) -> None:
         (run_dir / "ready").unlink(missing_ok=True)
         await pve.stop()
         await machines.close()
+
+
+def _member(text: str) -> tuple[str, Place]:
+    node, _, pid = text.partition("=")
+    return node, Place(int(pid))
 
 
 def _without_memory(boot: Sequence[str]) -> list[str]:

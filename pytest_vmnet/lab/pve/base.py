@@ -128,7 +128,7 @@ class Api(FakePve):  # type: ignore[misc] # fakepve is untyped
         root = str(vm.config.get("boot", "")).partition("order=")[2].split(";")[0]
         disks.sort(key=lambda disk: disk[0] != root)
         vm.name = str(vm.config.get("name") or vm.name)
-        await self.machines.start(vm.vmid, vm.name, vm.config, disks)
+        await self.machines.start(vm.vmid, vm.name, vm.config, disks, node=vm.node)
         vm.status = vm.qmpstatus = "running"
         vm.started_at = time.time()
         self.guest_changed(vm)

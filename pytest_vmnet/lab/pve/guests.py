@@ -15,13 +15,14 @@ from pytest_vmnet.lab.qemu import GuestFiles
 class GuestRecord(TypedDict):
     """What a record says of a guest.
 
-    ``mac`` and ``tap`` are its first NIC's, lower case and None without one; ``pid`` is its
-    QEMU's in the node's PID namespace, None while it is stopped; ``status`` is ``running`` or
-    ``stopped``.
+    ``node`` is the Proxmox node that it lives on. ``mac`` and ``tap`` are its first NIC's, lower
+    case and None without one; ``pid`` is its QEMU's in the node's PID namespace, None while it is
+    stopped; ``status`` is ``running`` or ``stopped``.
     """
 
     vmid: int
     name: str
+    node: str
     mac: str | None
     tap: str | None
     pid: int | None
@@ -30,7 +31,13 @@ class GuestRecord(TypedDict):
 
 
 def write_guest(
-    run_dir: Path, vmid: int, name: str, config: Mapping[str, object], pid: int | None
+    run_dir: Path,
+    vmid: int,
+    name: str,
+    config: Mapping[str, object],
+    pid: int | None,
+    *,
+    node: str,
 ) -> None:
     """Write a guest's record; a guest without a folder has none."""
     files = GuestFiles(run_dir, vmid)
@@ -38,6 +45,7 @@ def write_guest(
     record = GuestRecord(
         vmid=vmid,
         name=name,
+        node=node,
         mac=nic.mac if nic else None,
         tap=nic.tap(vmid) if nic else None,
         pid=pid,

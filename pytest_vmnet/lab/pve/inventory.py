@@ -1,9 +1,8 @@
-"""What the API says of the node and its guests, read from the node and the guests themselves."""
+"""What the API says of the nodes and their guests, read from the nodes and guests themselves."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from pathlib import Path
@@ -13,13 +12,20 @@ from pytest_vmnet.lab.pve.base import USER, Api, PveError, Route, Values, Vm, ok
 from pytest_vmnet.lab.pve.machines import FAILURES
 from pytest_vmnet.lab.pve.power import PowerApi
 from pytest_vmnet.lab.pve.props import nics
+from pytest_vmnet.lab.pve.tap import firewall_devices
 
 QEMU_VERSION = "10.1.2"
 _MACHINE = "pc-i440fx-10.1+pve0"
 
 
 class InventoryApi(PowerApi, Api):
-    """Proxmox's calls that tell what there is."""
+    """Proxmox's calls that tell what there is.
+
+    Attributes:
+        site: What the site looks like.
+    """
+
+    site: spec.SiteSpec
 
     def _routes_vmnet_node(self) -> list[Route]:
         node = "/nodes/{node}"
@@ -34,7 +40,7 @@ class InventoryApi(PowerApi, Api):
     def _vm_status(self, vm: Vm, listing: bool = False) -> Values:
         status: Values = super()._vm_status(vm, listing)
         taps = [nic.tap(vm.vmid) for nic in nics(vm.config)]
-        seen = self.machines.counters() if vm.status == "running" else {}
+        seen = self.machines.counters(vm.node) if vm.status == "running" else {}
         moved = {tap: seen[tap] for tap in taps if tap in seen}
         # A tap sends what the guest receives.
         status["netin"] = sum(sent for _, sent in moved.values())
@@ -85,7 +91,7 @@ class InventoryApi(PowerApi, Api):
                    "quorate": int(self.quorate), "version": 1}  # fmt: skip
         nodes = [
             {"type": "node", "id": f"node/{name}", "name": name, "nodeid": number, "level": "",
-             "ip": spec.NODE_ADDRESS, "online": int(state.get("online", True)),
+             "ip": self.site.node(name).address, "online": int(state.get("online", True)),
              "local": int(name == spec.NODE)}
             for number, (name, state) in enumerate(sorted(self.nodes.items()), 1)
         ]  # fmt: skip
@@ -96,28 +102,28 @@ class InventoryApi(PowerApi, Api):
         wanted = v.get("type")
         kinds = {"any_bridge": "bridge", "any_local_bridge": "bridge", "include_sdn": "bridge"}
         kind = kinds.get(str(wanted), wanted)
-        return [entry for entry in self.interfaces() if kind in {None, entry["type"]}]
+        return [entry for entry in self.interfaces(v["node"]) if kind in {None, entry["type"]}]
 
     async def _network_one(self, v: Values, _user: str) -> Values:
-        for entry in self.interfaces():
+        for entry in self.interfaces(v["node"]):
             if entry["iface"] == v["iface"]:
                 return entry
         raise PveError(500, "interface does not exist")
 
-    def interfaces(self) -> list[Values]:
-        """Return the node's network configuration; what is active is read from the node."""
-        there = self.machines.counters()
+    def interfaces(self, node: str) -> list[Values]:
+        """Return a node's network configuration; what is active is read from the node."""
+        there = self.machines.counters(node)
+        own = self.site.node(node).address
         bridges: list[Values] = []
-        for number, bridge in enumerate(self.bridges):
+        for number, bridge in enumerate(self.site.bridges):
             entry: Values = {
                 "iface": bridge, "type": "bridge", "method": "manual", "method6": "manual",
                 "families": ["inet"], "priority": 4 + number, "autostart": 1, "bridge_stp": "off",
                 "bridge_fd": "0", "bridge_ports": spec.UPLINK if number == 0 else "",
             }  # fmt: skip
             if number == 0:
-                cidr = f"{spec.NODE_ADDRESS}/{spec.PREFIX_LENGTH}"
                 entry |= {
-                    "method": "static", "address": spec.NODE_ADDRESS, "cidr": cidr,
+                    "method": "static", "address": own, "cidr": f"{own}/{spec.PREFIX_LENGTH}",
                     "netmask": str(spec.PREFIX_LENGTH), "gateway": spec.GATEWAY_ADDRESS,
                 }  # fmt: skip
             bridges.append(entry)
@@ -128,30 +134,29 @@ class InventoryApi(PowerApi, Api):
                 entry |= {"active": 1, "exists": 1}
         return [*bridges, uplink]
 
-    async def _netstat(self, _values: Values, _user: str) -> list[Values]:
-        seen = self.machines.counters()
+    async def _netstat(self, v: Values, _user: str) -> list[Values]:
+        seen = self.machines.counters(v["node"])
         return [
             {"vmid": str(vm.vmid), "dev": f"net{nic.index}", "in": str(seen[tap][1]),
              "out": str(seen[tap][0])}
             for vm in self.vms for nic in nics(vm.config) if (tap := nic.tap(vm.vmid)) in seen
         ]  # fmt: skip
 
-    async def _bridges(self, _values: Values, _user: str) -> list[Values]:
-        process = await asyncio.create_subprocess_exec(
-            "ip", "-json", "link", "show", stdout=asyncio.subprocess.PIPE
-        )
-        stdout, _ = await process.communicate()
-        owners = {
-            nic.tap(vm.vmid): (vm.vmid, nic.index) for vm in self.vms for nic in nics(vm.config)
-        }
-        found: dict[str, list[Values]] = {bridge: [] for bridge in self.bridges}
-        for link in json.loads(stdout or b"[]"):
+    async def _bridges(self, v: Values, _user: str) -> list[Values]:
+        owners = {}
+        for vm in self.vms:
+            for nic in nics(vm.config):
+                owner: Values = {"vmid": vm.vmid, "index": f"net{nic.index}"}
+                owners[nic.tap(vm.vmid)] = owner
+                owners[firewall_devices(vm.vmid, nic.index)[2]] = owner
+        found: dict[str, list[Values]] = {bridge: [] for bridge in self.site.bridges}
+        try:
+            links = await self.machines.links(v["node"])
+        except FAILURES as error:
+            raise PveError(500, str(error)) from error
+        for link in links:
             if (master := link.get("master")) in found:
-                port: Values = {"name": link["ifname"]}
-                if link["ifname"] in owners:
-                    vmid, index = owners[link["ifname"]]
-                    port |= {"vmid": vmid, "index": f"net{index}"}
-                found[master].append(port)
+                found[master].append({"name": link["ifname"], **owners.get(link["ifname"], {})})
         return [
             {"name": bridge, "vlan_filtering": "0", "ports": ports}
             for bridge, ports in found.items()

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_vmnet.errors import BackendError, CommandError, LabError
 from pytest_vmnet.lab.agent import Agent
 from pytest_vmnet.lab.pve import tap
+from pytest_vmnet.lab.pve.place import Place
 from pytest_vmnet.lab.pve.props import Nic, is_agent_enabled, nics
 from pytest_vmnet.lab.pve.qmp import qmp
 from pytest_vmnet.lab.pve.relay import AgentRelay
 from pytest_vmnet.lab.pve.seed import seed
 from pytest_vmnet.lab.qemu import GuestFiles, QemuProcess, command_line, volume_path
 
+log = logging.getLogger(__name__)
+
 
 class Machines(Protocol):
-    """Runs the guests of a node. Errors are `BackendError` or `LabError`."""
+    """Runs the guests of all nodes. Errors are `BackendError` or `LabError`."""
 
     on_exit: Callable[[int], None]
     """Called with a VMID when that guest's machine has ended, for whatever reason."""
 
     async def start(
-        self, vmid: int, name: str, config: Mapping[str, object], disks: Sequence[tuple[str, str]]
+        self,
+        vmid: int,
+        name: str,
+        config: Mapping[str, object],
+        disks: Sequence[tuple[str, str]],
+        *,
+        node: str,
     ) -> None:
-        """Start a guest; *disks* are key and volume, the root disk first."""
+        """Start a guest on *node*; *disks* are key and volume, the root disk first."""
 
     async def stop(self, vmid: int) -> None:
         """End a guest's machine at once; a stopped guest is fine."""
@@ -62,21 +73,30 @@ class Machines(Protocol):
     def agent(self, vmid: int) -> Agent:
         """Return the guest's agent."""
 
-    def counters(self) -> Mapping[str, tuple[int, int]]:
-        """Return received and transmitted bytes of the node's interfaces."""
+    def counters(self, node: str) -> Mapping[str, tuple[int, int]]:
+        """Return received and transmitted bytes of the interfaces of *node*."""
+
+    async def links(self, node: str) -> list[dict[str, Any]]:
+        """Return the interfaces of *node* as ``ip -json link`` tells them."""
 
 
 class QemuMachines:
-    """Guests as QEMU processes on this machine's bridges.
+    """Guests as QEMU processes on the bridges of the nodes.
 
     Args:
         run_dir: The lab's run directory.
         boot: QEMU's arguments that name machine, CPU, kernel and initrd.
+        places: The namespaces of each node; for one that is not named, those of this process.
     """
 
-    def __init__(self, run_dir: Path, boot: Sequence[str]) -> None:
+    def __init__(
+        self, run_dir: Path, boot: Sequence[str], places: Mapping[str, Place] | None = None
+    ) -> None:
         self._run_dir = run_dir
         self._boot = boot
+        self._places = dict(places or {})
+        self._homes: dict[int, Place] = {}
+        self._firewalled: dict[int, set[int]] = {}
         self._running: dict[int, QemuProcess] = {}
         self._relays: dict[int, AgentRelay] = {}
         self.on_exit: Callable[[int], None] = lambda _vmid: None
@@ -85,17 +105,23 @@ class QemuMachines:
         return GuestFiles(self._run_dir, vmid)
 
     async def start(
-        self, vmid: int, name: str, config: Mapping[str, object], disks: Sequence[tuple[str, str]]
+        self,
+        vmid: int,
+        name: str,
+        config: Mapping[str, object],
+        disks: Sequence[tuple[str, str]],
+        *,
+        node: str,
     ) -> None:
         """Start a guest: its seed, its taps, its QEMU."""
-        files = self._files(vmid)
+        files, place = self._files(vmid), self._place(node)
         files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in (files.qmp, files.agent, files.agent_port, files.pid):
             path.unlink(missing_ok=True)
         files.seed.write_bytes(seed(config))
         taps = [(nic.tap(vmid), nic) for nic in nics(config)]
         for bridge in {nic.bridge for _, nic in taps if nic.bridge is not None}:
-            tap.mtu_of(bridge)
+            await place.mtu_of(bridge)
         argv = command_line(
             name,
             config,
@@ -104,11 +130,13 @@ class QemuMachines:
             disks=[(key, self._path(volume)) for key, volume in disks],
             taps=taps,
         )
-        process = await QemuProcess.start(argv, files, on_exit=lambda: self._ended(vmid))
-        self._running[vmid] = process
+        process = await QemuProcess.start(
+            place.argv(argv), files, on_exit=lambda: self._ended(vmid)
+        )
+        self._running[vmid], self._homes[vmid] = process, place
         try:
-            for ifname, nic in taps:
-                await tap.plug(ifname, nic.bridge)
+            for _, nic in taps:
+                await self._wire(vmid, nic)
                 if nic.link_down:
                     await self._set_link(vmid, nic)
             if is_agent_enabled(config):
@@ -118,16 +146,37 @@ class QemuMachines:
             await process.kill()
             raise
 
+    def _place(self, node: str) -> Place:
+        return self._places.get(node, Place())
+
+    async def _wire(self, vmid: int, nic: Nic) -> None:
+        """Connect a NIC with its bridge; how it was connected before does not matter."""
+        await self._unplug(vmid, {nic.index})
+        if nic.firewall and nic.bridge is not None:
+            self._firewalled.setdefault(vmid, set()).add(nic.index)
+        await tap.plug(self._homes[vmid], vmid, nic)
+
+    async def _unplug(self, vmid: int, indices: set[int]) -> None:
+        """Remove the firewall bridges of a guest's NICs."""
+        for index in sorted(indices & self._firewalled.get(vmid, set())):
+            try:
+                await tap.unplug(self._homes[vmid], vmid, index)
+            except CommandError as error:
+                log.warning("VM %s: %s", vmid, error)
+            self._firewalled[vmid].discard(index)
+
     def _path(self, volume: str) -> Path:
         path = volume_path(self._run_dir, volume)
         if path is None:
             raise LabError(f"volume '{volume}' is not a guest's disk")
         return path
 
-    def _ended(self, vmid: int) -> None:
-        self._running.pop(vmid, None)
+    async def _ended(self, vmid: int) -> None:
+        """Clean up after a QEMU, as ``qm cleanup`` does; then tell that it has ended."""
         if relay := self._relays.pop(vmid, None):
             relay.close()
+        await self._unplug(vmid, set(self._firewalled.get(vmid, ())))
+        self._running.pop(vmid, None)
         self.on_exit(vmid)
 
     def _process(self, vmid: int) -> QemuProcess:
@@ -157,7 +206,7 @@ class QemuMachines:
 
     async def plug(self, vmid: int, nic: Nic) -> None:
         """Wire a running guest's NIC anew: its bridge and its link."""
-        await tap.plug(nic.tap(vmid), nic.bridge)
+        await self._wire(vmid, nic)
         await self._set_link(vmid, nic)
 
     async def _set_link(self, vmid: int, nic: Nic) -> None:
@@ -203,9 +252,16 @@ class QemuMachines:
         """Return the guest's agent."""
         return Agent(self._files(vmid).agent)
 
-    def counters(self) -> Mapping[str, tuple[int, int]]:
-        """Return received and transmitted bytes of this network namespace's interfaces."""
-        return tap.counters(Path("/proc/self/net/dev").read_text("ascii"))
+    def counters(self, node: str) -> Mapping[str, tuple[int, int]]:
+        """Return received and transmitted bytes of the interfaces of *node*."""
+        return self._place(node).counters()
+
+    async def links(self, node: str) -> list[dict[str, Any]]:
+        """Return the interfaces of *node* as ``ip -json link`` tells them."""
+        links: list[dict[str, Any]] = json.loads(
+            await self._place(node).run(["ip", "-json", "link", "show"])
+        )
+        return links
 
 
 async def _qemu_img(*arguments: str) -> None:

@@ -22,6 +22,9 @@ class PowerApi(Api):
                 raise TaskError("you can't start a vm if it's a template")
             if vm.lock and vm.lock != "suspended" and not is_on(p.get("skiplock")):
                 raise TaskError(f"VM is locked ({vm.lock})")
+            if vm.status == "running" and self.machines.pid(vm.vmid) is None:
+                # It has ended just now, and what belonged to it is still being removed.
+                await self.machines.wait_stopped(vm.vmid, 10)
             if vm.status == "running":
                 raise TaskError(f"VM {vm.vmid} already running")
             await self.start_machine(vm)

@@ -50,7 +50,7 @@ class Nic:
         link_down: True if its cable is pulled.
         mtu: MTU told to the guest; None for none, 1 for the bridge's.
         queues: Queue pairs, at least 1.
-        firewall: Whether Proxmox's firewall is asked for; the lab keeps it and does nothing.
+        firewall: Whether it gets the devices of Proxmox's firewall; the lab adds no rules.
         tag: VLAN, or None; the lab keeps it and does nothing.
     """
 

@@ -1,4 +1,4 @@
-"""The lab's Proxmox node: the API, its storage and its template."""
+"""The lab's Proxmox nodes: their API, their storage and the template."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ AUDITOR_PRIVILEGES = (
 
 
 class LabPve(ConfigApi, DiskApi, AgentApi, HaApi, InventoryApi):
-    """The API of the lab's node.
+    """The API of the lab's nodes; the first one serves it for all, as a cluster's member does.
 
     Args:
         machines: What runs the guests.
         run_dir: The lab's run directory.
         host: Address to listen on.
         port: Port to listen on; 0 for any.
-        bridges: The node's bridges; the first has the uplink and the node's address.
+        site: What the site looks like.
     """
 
     def __init__(
@@ -42,13 +42,15 @@ class LabPve(ConfigApi, DiskApi, AgentApi, HaApi, InventoryApi):
         *,
         host: str,
         port: int,
-        bridges: Sequence[str] = (spec.BRIDGE,),
+        site: spec.SiteSpec = spec.ONE_NODE,
     ) -> None:
         super().__init__(machines, host=host, port=port)
         self.run_dir = run_dir
-        self.bridges = bridges
+        self.site = site
         self.version, self.release_version = VERSION, VERSION.rpartition(".")[0]
-        self.nodes = {spec.NODE: {"online": True}}
+        self.nodes = {node.name: {"online": True} for node in site.nodes}
+        if site.storage not in self.storages:
+            self.add_ceph_storage(site.storage)
         self.password = ""
 
     def check_password(self, _user: str, _password: str) -> bool:
@@ -76,7 +78,7 @@ class LabPve(ConfigApi, DiskApi, AgentApi, HaApi, InventoryApi):
             size: Bytes of its disk, which is ``guests/9000/disk.qcow2``.
             memory_mib: Its memory.
         """
-        vmid, storage = spec.TEMPLATE_VMID, spec.STORAGE
+        vmid, storage = spec.TEMPLATE_VMID, self.site.storage
         disk, drive = f"base-{vmid}-disk-0", f"vm-{vmid}-cloudinit"
         config = {
             "agent": "1",
@@ -86,7 +88,7 @@ class LabPve(ConfigApi, DiskApi, AgentApi, HaApi, InventoryApi):
             "ide2": f"{storage}:{drive},media=cdrom",
             "memory": str(memory_mib),
             "meta": f"creation-qemu=10.1.2,ctime={int(time.time())}",
-            "net0": f"virtio=BC:24:11:00:23:28,bridge={self.bridges[0]}",
+            "net0": f"virtio=BC:24:11:00:23:28,bridge={self.site.bridges[0]}",
             "ostype": "l26",
             "scsihw": "virtio-scsi-pci",
             "serial0": "socket",
@@ -107,7 +109,8 @@ class LabPve(ConfigApi, DiskApi, AgentApi, HaApi, InventoryApi):
     def guest_changed(self, vm: Vm) -> None:
         """Keep the guest's record."""
         if not vm.template:
-            write_guest(self.run_dir, vm.vmid, vm.name, vm.config, self.machines.pid(vm.vmid))
+            pid = self.machines.pid(vm.vmid)
+            write_guest(self.run_dir, vm.vmid, vm.name, vm.config, pid, node=vm.node)
 
     async def synthesise(
         self, match: Match, method: str, info: Values, user: str, values: Values

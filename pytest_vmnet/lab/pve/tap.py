@@ -1,74 +1,73 @@
-"""A guest's taps on the node, made the way Proxmox's ``pve-bridge`` makes them.
+"""A guest's NICs on its node, wired the way Proxmox's ``pve-bridge`` does it.
 
-QEMU creates them, not persistent: the kernel removes a tap the moment its QEMU ends, however it
-ends. They are wired here before the guest's CPU runs.
+QEMU creates the taps, not persistent: the kernel removes a tap the moment its QEMU ends, however
+it ends. They are wired here before the guest's CPU runs. A NIC with ``firewall=1`` gets a bridge
+of its own between tap and bridge, as on a node whose firewall works with iptables::
+
+    tap111i0 - fwbr111i0 - fwln111i0 <veth> fwpr111p0 - vmbr0
+
+References:
+    ``tap_plug``, ``create_firewall_bridge_linux`` and ``tap_unplug`` in pve-common's
+    ``src/PVE/Network.pm``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import socket
-import struct
-from contextlib import suppress
-from pathlib import Path
+from pytest_vmnet.lab.pve.place import Place
+from pytest_vmnet.lab.pve.props import Nic
 
-from pytest_vmnet.errors import CommandError, LabError
-
-_SIOCGIFMTU = 0x8921
+_NO_IPV6 = 'for name; do echo 1 >"/proc/sys/net/ipv6/conf/$name/disable_ipv6" || :; done'
 
 
-def mtu_of(ifname: str) -> int:
-    """Return the MTU of *ifname* in bytes.
+def firewall_devices(vmid: int, index: int) -> tuple[str, str, str]:
+    """Return the names of a NIC's firewall bridge, the port in it and the port in the bridge.
 
-    Raises:
-        LabError: There is no such interface in this network namespace.
+    >>> firewall_devices(111, 0)
+    ('fwbr111i0', 'fwln111i0', 'fwpr111p0')
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        try:
-            request = struct.pack("16si12x", ifname.encode(), 0)
-            answer = fcntl.ioctl(any_socket, _SIOCGIFMTU, request)
-        except OSError as error:
-            raise LabError(f"bridge '{ifname}' does not exist") from error
-    return int(struct.unpack("16si12x", answer)[1])
+    return f"fwbr{vmid}i{index}", f"fwln{vmid}i{index}", f"fwpr{vmid}p{index}"
 
 
-async def plug(ifname: str, bridge: str | None) -> None:
-    """Bring tap *ifname* up, promiscuous, with the bridge's MTU and as a port of *bridge*.
+async def plug(place: Place, vmid: int, nic: Nic) -> None:
+    """Bring the tap of *nic* up and connect it with its bridge, whose MTU it gets.
 
     Raises:
         LabError: There is no such bridge.
         CommandError: ``ip`` failed.
     """
-    # The tap is a cable, not a host: it has no addresses, and says nothing of its own.
-    with suppress(OSError):
-        Path(f"/proc/sys/net/ipv6/conf/{ifname}/disable_ipv6").write_text("1", "ascii")
-    lines = [f"link set dev {ifname} promisc on up"]
-    if bridge is not None:
-        lines.insert(0, f"link set dev {ifname} mtu {mtu_of(bridge)}")
-        lines.append(f"link set dev {ifname} master {bridge}")
-    argv = ["ip", "-batch", "-"]
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, stderr = await process.communicate("".join(f"{line}\n" for line in lines).encode())
-    if process.returncode:
-        raise CommandError(argv, returncode=process.returncode, stderr=stderr.decode())
+    tap = nic.tap(vmid)
+    if nic.bridge is None:
+        await _hush(place, tap)
+        await place.ip([f"link set dev {tap} promisc on up"])
+        return
+    mtu = await place.mtu_of(nic.bridge)
+    wired = [f"link set dev {tap} mtu {mtu}", f"link set dev {tap} promisc on up"]
+    cables, master = [tap], nic.bridge
+    if nic.firewall:
+        fwbr, fwln, fwpr = firewall_devices(vmid, nic.index)
+        await place.ip(
+            [
+                f"link add {fwbr} mtu {mtu} type bridge stp_state 0 forward_delay 0",
+                f"link add {fwln} mtu {mtu} type veth peer name {fwpr} mtu {mtu}",
+            ]
+        )
+        cables, master = [tap, fwbr, fwln, fwpr], fwbr
+        wired += [f"link set dev {each} up" for each in (fwbr, fwln, fwpr)]
+        wired += [f"link set dev {fwpr} master {nic.bridge}", f"link set dev {fwln} master {fwbr}"]
+    await _hush(place, *cables)
+    await place.ip([*wired, f"link set dev {tap} master {master}"])
 
 
-def counters(lines: str) -> dict[str, tuple[int, int]]:
-    r"""Return received and transmitted bytes by interface from the text of ``/proc/net/dev``.
+async def unplug(place: Place, vmid: int, index: int) -> None:
+    """Remove the firewall bridge of a NIC and its cable to the bridge.
 
-    >>> counters("a: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n")
-    {'a': (1, 9)}
+    Raises:
+        CommandError: ``ip`` failed, for example because there is none.
     """
-    found = {}
-    for line in lines.splitlines():
-        ifname, colon, rest = line.partition(":")
-        if colon:
-            values = rest.split()
-            found[ifname.strip()] = (int(values[0]), int(values[8]))
-    return found
+    fwbr, fwln, _ = firewall_devices(vmid, index)
+    await place.ip([f"link delete dev {fwln}", f"link delete dev {fwbr}"])
+
+
+async def _hush(place: Place, *ifnames: str) -> None:
+    """Take IPv6 from cables: they are no hosts, and say nothing of their own."""
+    await place.run(["sh", "-c", _NO_IPV6, "sh", *ifnames])

@@ -157,7 +157,8 @@ def _hold(name: str, line: socket.socket) -> NoReturn:
     try:
         kernel.set_parent_death_signal(signal.SIGKILL)
         kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS)
-        socket.sethostname(spec.NODE if name == "node" else name)
+        node = next((node for node in spec.NODES if node.host == name), None)
+        socket.sethostname(node.name if node is not None else name)
         for key, value in _QUIET_NETWORK.items():
             with suppress(FileNotFoundError):
                 Path("/proc/sys/net", key).write_text(value, encoding="ascii")
@@ -166,8 +167,8 @@ def _hold(name: str, line: socket.socket) -> NoReturn:
         kernel.unshare(kernel.CLONE_NEWNS)
         flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
         kernel.mount("sysfs", "/sys", "sysfs", flags)
-        if name == "node":
-            mounts.make_node_private()
+        if node is not None:
+            mounts.make_node_private(node)
         os.chdir("/")
         line.send(b"ok")
         line.close()

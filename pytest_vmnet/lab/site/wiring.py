@@ -9,6 +9,7 @@ from pytest_vmnet.lab.site.hosts import Host
 
 MACS = {
     "node": "02:76:6d:00:00:02",
+    "node2": "02:76:6d:00:00:03",
     "gateway": "02:76:6d:00:00:01",
     "gateway-wan": "02:76:6d:00:01:01",
     "external": "02:76:6d:00:01:08",
@@ -21,30 +22,15 @@ _NET = spec.PREFIX_LENGTH
 _BATCHES: tuple[tuple[str, str], ...] = (
     (
         "switch",
-        f"""
+        """
         link add sw0 type bridge stp_state 0
-        link add sw-node type veth peer name {spec.UPLINK} netns node
         link add sw-gw type veth peer name eth0 netns gateway
         link add sw-ws type veth peer name eth0 netns workstation
-        link set sw-node master sw0
         link set sw-gw master sw0
         link set sw-ws master sw0
         link set sw0 up
-        link set sw-node up
         link set sw-gw up
         link set sw-ws up
-        """,
-    ),
-    (
-        "node",
-        f"""
-        link set {spec.UPLINK} address {MACS["node"]}
-        link add {spec.BRIDGE} address {MACS["node"]} type bridge stp_state 0
-        link set {spec.UPLINK} master {spec.BRIDGE}
-        link set {spec.UPLINK} up
-        link set {spec.BRIDGE} up
-        address add {spec.NODE_ADDRESS}/{_NET} dev {spec.BRIDGE}
-        route add default via {spec.GATEWAY_ADDRESS}
         """,
     ),
     (
@@ -80,15 +66,43 @@ _BATCHES: tuple[tuple[str, str], ...] = (
 )
 
 
-def wire(hosts: Mapping[str, Host]) -> None:
-    """Plug everything in; returns when each command has been accepted.
+def wire(hosts: Mapping[str, Host], site: spec.SiteSpec) -> None:
+    """Plug everything of *site* in; returns when each command has been accepted.
 
     Raises:
         CommandError: The kernel or iproute2 refused one.
     """
     for name, batch in _BATCHES:
         ip(hosts[name], "link set lo up\n" + batch)
+        if name == "switch":
+            for node in site.nodes:
+                _wire_node(hosts, node)
     hosts["gateway"].run(["tee", "/proc/sys/net/ipv4/ip_forward"], stdin="1")
+
+
+def _wire_node(hosts: Mapping[str, Host], node: spec.NodeSpec) -> None:
+    """Plug a node into the switch, and its uplink into its bridge."""
+    ip(
+        hosts["switch"],
+        f"""
+        link add {node.port} type veth peer name {spec.UPLINK} netns {node.host}
+        link set {node.port} master sw0
+        link set {node.port} up
+        """,
+    )
+    ip(
+        hosts[node.host],
+        f"""
+        link set lo up
+        link set {spec.UPLINK} address {MACS[node.host]}
+        link add {spec.BRIDGE} address {MACS[node.host]} type bridge stp_state 0
+        link set {spec.UPLINK} master {spec.BRIDGE}
+        link set {spec.UPLINK} up
+        link set {spec.BRIDGE} up
+        address add {node.address}/{_NET} dev {spec.BRIDGE}
+        route add default via {spec.GATEWAY_ADDRESS}
+        """,
+    )
 
 
 def ip(host: Host, batch: str) -> None:

@@ -25,10 +25,12 @@ class SiteGround:
 
     Args:
         hosts: The site's hosts; `add_host` adds to them.
+        site: What the site looks like.
     """
 
-    def __init__(self, hosts: Mapping[str, Host]) -> None:
+    def __init__(self, hosts: Mapping[str, Host], site: spec.SiteSpec) -> None:
         self.hosts = dict(hosts)
+        self.site = site
         self._helpers: dict[str, subprocess.Popen[bytes]] = {}
 
     def records(self) -> dict[str, GuestRecord]:
@@ -41,15 +43,24 @@ class SiteGround:
         Raises:
             LabError: There is no such guest, or it is not running.
         """
-        known = {each.name: each for each in spec.GUESTS}
+        known = {each.name: each for each in self.site.guests}
         record = self.records().get(guest)
         if guest not in known or record is None:
             raise LabError(f"no guest {guest!r}; choose {', '.join(known)}")
         if record["pid"] is None or not record["mac"] or not record["tap"]:
             raise LabError(f"{guest} is not running; `vmnet lab up` repairs the lab")
         return Target(
-            guest, record["vmid"], known[guest].address, record["mac"].lower(), record["tap"]
+            guest,
+            record["vmid"],
+            known[guest].address,
+            record["mac"].lower(),
+            record["tap"],
+            self.site.node(record["node"]),
         )
+
+    def node_of(self, target: Target) -> Host:
+        """Return the host that is the Proxmox node of *target*."""
+        return self.hosts[target.node.host]
 
     def in_guest(
         self, guest: str, argv: list[str], stdin: str = "", *, timeout_s: float = 20.0
@@ -75,7 +86,7 @@ class SiteGround:
 
     def in_all_guests(self, ask: Callable[[str], _T]) -> list[_T]:
         """Return what *ask* says of each guest by name; all are asked at once."""
-        return together(ask, [guest.name for guest in spec.GUESTS])
+        return together(ask, [guest.name for guest in self.site.guests])
 
     def hire(self, key: str, host: Host, argv: list[str]) -> None:
         """Start a helper process on *host*; it ends with the lab, or when it is dismissed."""

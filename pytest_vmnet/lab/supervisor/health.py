@@ -42,7 +42,8 @@ def await_healthy(ground: SiteGround) -> None:
     Raises:
         LabError: One does not in time; the message names all that do not.
     """
-    ring = dict(zip(spec.GUESTS, (*spec.GUESTS[1:], spec.GUESTS[0]), strict=True))
+    guests = ground.site.guests
+    ring = dict(zip(guests, (*guests[1:], guests[0]), strict=True))
     peers = {guest.name: peer.address for guest, peer in ring.items()}
     _raise_if(
         ground.in_all_guests(
@@ -60,8 +61,11 @@ def forget_neighbours(ground: SiteGround) -> None:
         CommandError: A host refused.
     """
     ground.hosts["switch"].run(["bridge", "fdb", "flush", "dev", "sw0", "dynamic"])
-    ground.hosts["node"].run(["bridge", "fdb", "flush", "dev", spec.BRIDGE, "dynamic"])
-    together(lambda host: ground.hosts[host].run(_FLUSH), ("node", "gateway", "workstation"))
+    nodes = [node.host for node in ground.site.nodes]
+    for node in nodes:
+        for bridge in ground.site.bridges:
+            ground.hosts[node].run(["bridge", "fdb", "flush", "dev", bridge, "dynamic"])
+    together(lambda host: ground.hosts[host].run(_FLUSH), (*nodes, "gateway", "workstation"))
 
     def flush(guest: str) -> None:
         try:

@@ -13,7 +13,7 @@ from pytest_vmnet.errors import LabError, VmnetError
 from pytest_vmnet.lab import faults, spec
 from pytest_vmnet.lab.faults.base import Target
 from pytest_vmnet.lab.settings import LabSettings
-from pytest_vmnet.lab.site import ssh, wiring
+from pytest_vmnet.lab.site import mounts, ssh, wiring
 from pytest_vmnet.lab.site.hosts import OWN_PROGRAM, is_running, start_hosts
 from pytest_vmnet.lab.supervisor import health, services
 from pytest_vmnet.lab.supervisor.ground import SiteGround
@@ -47,7 +47,9 @@ class Lab:
         self.settings = settings
         self.progress = Progress()
         self.ready = False
-        self._ground = SiteGround(start_hosts(spec.HOSTS))
+        self.site = settings.site
+        mounts.write_hosts(self.site)
+        self._ground = SiteGround(start_hosts(self.site.hosts), self.site)
         self._terraform = services.Terraform(self._ground.hosts["workstation"], settings)
         self._processes: dict[str, Process] = {}
         self._faults: dict[tuple[str, str], Target] = {}
@@ -70,19 +72,21 @@ class Lab:
     def _build_site(self) -> None:
         self.progress.say("site: hosts, switch, cables, SSH")
         hosts = self._ground.hosts
-        wiring.wire(hosts)
-        ssh.write_files()
-        self._processes["sshd"] = ssh.start(hosts["node"])
+        wiring.wire(hosts, self.site)
+        ssh.write_files(self.site)
+        for node in self.site.nodes:
+            self._processes[_sshd(node)] = ssh.start(node, hosts[node.host])
         if self.settings.has_guests:
             services.write_token()
-            self._processes["api"] = services.start_api(hosts["node"], self.settings)
-        ssh.wait_until_it_answers(hosts, SYSTEM)
+            self._processes["api"] = services.start_api(hosts, self.settings)
+        for node in self.site.nodes:
+            ssh.wait_until_it_answers(node, hosts, SYSTEM)
 
     def _create_guests(self) -> None:
         self.progress.say(f"terraform: init with the {self.settings.provider} provider")
         self._terraform.init()
         services.await_api(self._processes["api"])
-        self.progress.say(f"terraform: apply, {len(spec.GUESTS)} guests boot")
+        self.progress.say(f"terraform: apply, {len(self.site.guests)} guests boot")
         try:
             self._terraform.apply()
         except VmnetError as error:
@@ -93,10 +97,10 @@ class Lab:
     def dead(self) -> list[str]:
         """Return what should run and does not: ``api``, ``sshd``, hosts, guests."""
         found = [name for name, process in self._processes.items() if process.poll() is not None]
-        found += [name for name in spec.HOSTS if not self._ground.hosts[name].is_alive()]
+        found += [name for name in self.site.hosts if not self._ground.hosts[name].is_alive()]
         if self.settings.has_guests:
             records = self._ground.records()
-            for guest in spec.GUESTS:
+            for guest in self.site.guests:
                 record = records.get(guest.name)
                 if record is None or record["pid"] is None or not is_running(record["pid"]):
                     found.append(guest.name)
@@ -113,13 +117,15 @@ class Lab:
             dead = self.dead()
             for name in dead:
                 say(f"{name} is dead")
-            guests = [guest for guest in spec.GUESTS if guest.name in dead]
-            if set(dead) - {"sshd", *(guest.name for guest in guests)}:
+            guests = [guest for guest in self.site.guests if guest.name in dead]
+            sshds = {_sshd(node): node for node in self.site.nodes}
+            if set(dead) - {*sshds, *(guest.name for guest in guests)}:
                 raise BeyondRepairError(f"{', '.join(dead)}: beyond repair")
-            if "sshd" in dead:
-                say("sshd: starting it")
-                self._processes["sshd"] = ssh.start(self._ground.hosts["node"])
-                ssh.wait_until_it_answers(self._ground.hosts, SYSTEM)
+            for name in sshds.keys() & set(dead):
+                say(f"{name}: starting it")
+                node = sshds[name]
+                self._processes[name] = ssh.start(node, self._ground.hosts[node.host])
+                ssh.wait_until_it_answers(node, self._ground.hosts, SYSTEM)
             if guests:
                 self._start_guests(guests, say)
             return dead
@@ -132,7 +138,7 @@ class Lab:
             if guest.name not in known:
                 continue
             say(f"{guest.name}: starting it through the API")
-            path = f"/nodes/{spec.NODE}/qemu/{guest.vmid}/status/start"
+            path = f"/nodes/{guest.node}/qemu/{guest.vmid}/status/start"
             argv = [self.settings.python, "-m", "pytest_vmnet.lab.supervisor.call", "POST", path]
             workstation.run(argv, env=environment)
         if any(guest.name not in known for guest in guests):
@@ -142,11 +148,12 @@ class Lab:
 
     def status(self) -> dict[str, Any]:
         """Return the lab's state as JSON takes it; PIDs are those inside the lab."""
-        addresses = {guest.name: guest.address for guest in spec.GUESTS}
+        addresses = {guest.name: guest.address for guest in self.site.guests}
         guests = [
             {
                 "name": record["name"],
                 "vmid": record["vmid"],
+                "node": record["node"],
                 "address": addresses.get(record["name"]),
                 "mac": record["mac"],
                 "tap": record["tap"],
@@ -159,6 +166,7 @@ class Lab:
             "name": self.name,
             "guests": guests,
             "node": {"name": spec.NODE, "address": spec.NODE_ADDRESS},
+            "nodes": [{"name": node.name, "address": node.address} for node in self.site.nodes],
             "api": f"https://{spec.NODE_ADDRESS}:{spec.API_PORT}/",
             "provider": self.settings.provider if self.settings.has_guests else None,
             "faults": [{"name": name, "guest": guest} for name, guest in self._faults],
@@ -175,7 +183,8 @@ class Lab:
         if not self.ready:
             raise LabError("the lab is still coming up; `vmnet lab up` waits for it")
         hosts = self._ground.hosts
-        host = hosts.get("node" if name == spec.NODE else name)
+        nodes = {node.name: node.host for node in self.site.nodes}
+        host = hosts.get(nodes.get(name, name))
         if host is not None:
             answer: dict[str, Any] = {"name": host.name}
             if host.name == "workstation" and self.settings.has_guests:
@@ -197,7 +206,8 @@ class Lab:
             if not self.ready:
                 raise LabError("the lab is still coming up")
             target = self._ground.target(guest)
-            key = (name, "all" if fault.everyone else guest)
+            spot = next(each for each in self.site.guests if each.name == guest)
+            key = (name, self._whom(fault, spot))
             before = self._faults.get(key)
             if before != target:
                 if before is not None:
@@ -205,7 +215,14 @@ class Lab:
                 # Noted first: what a failed attempt leaves is cleared like the rest.
                 self._faults[key] = target
                 fault.inject(self._ground, target)
-            return fault.truth(next(each for each in spec.GUESTS if each.name == guest))
+            return fault.truth(spot, self.site.guests)
+
+    def _whom(self, fault: faults.Fault, spot: spec.GuestSpec) -> str:
+        """Return whom *fault* hits if it is planted on *spot*: a guest, a node's, or ``all``."""
+        if not fault.everyone:
+            return spot.name
+        hit = fault.victims(spot, self.site.guests)
+        return "all" if hit == self.site.guests else spot.node
 
     def clear(self) -> list[str]:
         """Remove all faults and what they left behind; return their names when the site is well.
@@ -223,3 +240,8 @@ class Lab:
                 health.forget_neighbours(self._ground)
                 health.await_healthy(self._ground)
             return cleared
+
+
+def _sshd(node: spec.NodeSpec) -> str:
+    """Return what a node's sshd is called among the lab's processes."""
+    return "sshd" if node.name == spec.NODE else f"sshd of {node.name}"

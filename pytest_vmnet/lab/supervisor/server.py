@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from pytest_vmnet.errors import VmnetError
+from pytest_vmnet.errors import LabError, VmnetError
 from pytest_vmnet.lab.settings import LabSettings
 from pytest_vmnet.lab.supervisor.lab import BeyondRepairError, Lab
 from pytest_vmnet.lab.wire import Channel, Message, peer
@@ -82,7 +82,7 @@ class Server:
         operation = request.get("op")
         try:
             if operation == "up":
-                self._up(channel)
+                self._up(channel, request.get("nodes"))
             elif operation == "down":
                 channel.send({"done": {}})
                 self.end()
@@ -108,15 +108,21 @@ class Server:
         except (VmnetError, OSError) as error:
             channel.send({"error": str(error)})
 
-    def _up(self, channel: Channel) -> None:
+    def _up(self, channel: Channel, nodes: int | None) -> None:
         """Wait for a lab that comes up; see that one that is up is whole."""
+        mine = self._lab.settings.nodes
+        if nodes not in {None, mine}:
+            raise LabError(
+                f"lab {self._name!r} is up with {mine} node{'s' if mine > 1 else ''}, not with "
+                f"{nodes}; take it down first: `vmnet lab down`"
+            )
         if not self._lab.ready:
             self._follow(channel, {"started": False})
             return
         try:
             repaired = self._lab.repair(lambda line: channel.send({"progress": line}))
         except BeyondRepairError:
-            channel.send({"done": {"beyond_repair": True}})
+            channel.send({"done": {"beyond_repair": True, "nodes": mine}})
             return
         channel.send({"done": {"started": False, "repaired": repaired}})
 

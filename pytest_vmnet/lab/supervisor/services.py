@@ -56,12 +56,16 @@ def variables(settings: LabSettings) -> dict[str, str]:
     return found
 
 
-def start_api(node: Host, settings: LabSettings) -> subprocess.Popen[bytes]:
-    """Start the Proxmox API on the node; it runs the guests."""
+def start_api(hosts: Mapping[str, Host], settings: LabSettings) -> subprocess.Popen[bytes]:
+    """Start the Proxmox API on the first node; it runs the guests of every node."""
+    first, *others = settings.site.nodes
     argv = [settings.python, "-m", "pytest_vmnet.lab.pve", "--run-dir", str(spec.RUN_DIR)]
     argv += ["--listen", spec.NODE_ADDRESS, "--port", str(spec.API_PORT)]
     argv += ["--token-file", str(TOKEN), "--cache", settings.cache]
-    return node.spawn(argv, log=_LOG, env=OWN_PROGRAM)
+    argv += ["--nodes", str(settings.nodes)]
+    for node in others:
+        argv += ["--member", f"{node.name}={hosts[node.host].pid}"]
+    return hosts[first.host].spawn(argv, log=_LOG, env=OWN_PROGRAM)
 
 
 def await_api(api: subprocess.Popen[bytes]) -> None:
@@ -98,7 +102,7 @@ class Terraform:
         """
         ignored = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars")
         shutil.copytree(self._settings.root, TERRAFORM_DIR, ignore=ignored)
-        values = {"user": "root", "ssh_keys": [ssh.public_key()]}
+        values = {"user": "root", "ssh_keys": [ssh.public_key()], **_variant(self._settings.site)}
         (TERRAFORM_DIR / "lab.auto.tfvars.json").write_text(json.dumps(values), encoding="utf-8")
         toolchain.write_cli_config(CLI_CONFIG, [Path(each) for each in self._settings.mirrors])
         self._run("init", "-backend=true", timeout_s=120)
@@ -121,6 +125,17 @@ class Terraform:
 
     def _environment(self) -> Mapping[str, str]:
         return ENVIRONMENT | variables(self._settings)
+
+
+def _variant(site: spec.SiteSpec) -> dict[str, object]:
+    """Return the variables by which *site* differs from what the root builds by default."""
+    if site is spec.ONE_NODE:
+        return {}
+    guests = {
+        guest.name: {"vmid": guest.vmid, "address": guest.address, "node": guest.node}
+        for guest in site.guests
+    }
+    return {"guests": guests, "datastore": site.storage}
 
 
 def log_tail(size: int = 1500) -> str:

@@ -28,14 +28,22 @@ class FakeMachines:
         self.on_exit: Callable[[int], None] = lambda _vmid: None
         self.calls: list[tuple[object, ...]] = []
         self.running: dict[int, int] = {}
+        self.homes: dict[int, str] = {}
         self.broken: str | None = None
         self._run_dir = run_dir
 
     async def start(
-        self, vmid: int, name: str, config: Mapping[str, object], disks: Sequence[tuple[str, str]]
+        self,
+        vmid: int,
+        name: str,
+        config: Mapping[str, object],
+        disks: Sequence[tuple[str, str]],
+        *,
+        node: str,
     ) -> None:
         if self.broken:
             raise LabError(self.broken)
+        self.homes[vmid] = node
         self.calls.append(("start", vmid, name, config["net0"], tuple(disks)))
         self.running[vmid] = 1000 + vmid
 
@@ -78,7 +86,10 @@ class FakeMachines:
     def agent(self, vmid: int) -> Agent:
         return Agent(self._run_dir / "guests" / str(vmid) / "qga.sock", timeout_s=0.2)
 
-    def counters(self) -> Mapping[str, tuple[int, int]]:
+    async def links(self, _node: str) -> list[dict[str, Any]]:
+        return []
+
+    def counters(self, _node: str) -> Mapping[str, tuple[int, int]]:
         return {"vmbr0": (0, 0), "tap111i0": (10, 20)}
 
 
