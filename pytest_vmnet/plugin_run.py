@@ -20,7 +20,7 @@ from pytest_vmnet.errors import VmnetError
 from pytest_vmnet.framing import Frame
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.plugin_state import State
-from pytest_vmnet.probes.sweep import describe
+from pytest_vmnet.probes import dryrun
 from pytest_vmnet.report.markdown import write_markdown
 from pytest_vmnet.report.schema import write_json
 from pytest_vmnet.session import live_gate
@@ -41,12 +41,13 @@ def start(config: pytest.Config, settings: Settings) -> State:
     """
     frame = Frame.begin(settings, _CLOCK)
     try:
+        only_read = config.option.collectonly or settings["vmnet_dry_run"]
         gate = live_gate(settings, frame, progress=_progress(config))
         handed = getattr(config, "workerinput", None)
         if handed is not None:
             gate.inventory = handover.unpack_site(handed["vmnet_inventory"])
             return State(settings, gate, gate.inventory, handover=Path(handed["vmnet_handover"]))
-        return State(settings, gate, gate.discover(ask_guests=not config.option.collectonly))
+        return State(settings, gate, gate.discover(ask_guests=not only_read))
     except VmnetError as error:
         said = str(error) + _report_failure(settings, frame, str(error))
         raise pytest.UsageError(said) from error
@@ -159,9 +160,17 @@ def sweep(config: pytest.Config, state: State, tested: set[str]) -> None:
 
 
 def _dry_run(config: pytest.Config, state: State, tested: set[str]) -> None:
-    flows = state.gate.plan(tested)
-    for line in describe(flows):
+    gate = state.gate
+    flows = gate.plan(tested)
+    shells = gate.source.doors.shells if gate.source.doors else ()
+    for line in dryrun.describe(state.inventory, flows, shells, gate.budget):
         config.get_terminal_writer().line(line)
+    for guest in state.inventory.tested:
+        if guest.ident in tested and guest.gateway is None:
+            config.get_terminal_writer().line(
+                f"{guest.ident}: its gateway is not configured; a run asks the guest for it and "
+                "probes it too, --vmnet-gateway shows those flows here"
+            )
     pytest.exit(f"dry run: {len(flows)} flows, nothing was sent", returncode=0)
 
 

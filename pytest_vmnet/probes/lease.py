@@ -24,6 +24,11 @@ rm -f {lock}.holder {lock}
 _ANSWER_S = 20
 
 
+def hold_script(holder: str) -> str:
+    """Return the script that holds a node's lock for as long as its input stays open."""
+    return _HOLD.format(lock=_LOCK, holder=shlex.quote(holder))
+
+
 @contextmanager
 def lease(
     shells: Mapping[str, Shell], *, holder: str, timeout_s: float, clock: Clock
@@ -52,7 +57,7 @@ def _one(
 ) -> Iterator[None]:
     deadline = clock.monotonic() + timeout_s
     while True:
-        process = shell.hold(_HOLD.format(lock=_LOCK, holder=shlex.quote(holder)))
+        process = shell.hold(hold_script(holder))
         answer = _first_line(process)
         if answer == "held":
             break

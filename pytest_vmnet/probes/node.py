@@ -152,6 +152,10 @@ class NodeWatch:
             after=self._canary_token("A"),
         )
 
+    def clean_script(self) -> str:
+        """Return the script that removes whatever the watch left on the node."""
+        return _CLEAN.format(token=self.token, canary=self._canary)
+
     def start(self, shell: Shell) -> None:
         """Start the watch; it listens when this returns.
 
@@ -198,7 +202,7 @@ class NodeWatch:
     def clean(self, shell: Shell) -> None:
         """Remove whatever the watch left on the node; its reaper does if this cannot."""
         try:
-            shell.run(_CLEAN.format(token=self.token, canary=self._canary))
+            shell.run(self.clean_script())
         except BackendError:
             return
 

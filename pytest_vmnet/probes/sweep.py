@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import string
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -82,8 +81,7 @@ def run_sweep(
     """
     mark, token = new_mark(), new_mark()
     started = clock.monotonic()
-    sources = {flow.source for flow in flows} | {flow.target for flow in flows}
-    guests = [guest for guest in inventory.guests if guest.ident in sources]
+    guests = taking_part(inventory, flows)
     points = {n: p for n, p in capture_points(flows, inventory).items() if n in shells}
     limit_s = script.time_limit_s(flows) + 30
     plan = watches(points, flows, mark=mark, token=token, limit_s=limit_s)
@@ -149,6 +147,12 @@ def _start_probes(
     return asked
 
 
+def taking_part(inventory: Inventory, flows: Sequence[FlowSpec]) -> list[Guest]:
+    """Return the guests at an end of a flow, in the inventory's order."""
+    ends = {flow.source for flow in flows} | {flow.target for flow in flows}
+    return [guest for guest in inventory.guests if guest.ident in ends]
+
+
 def summary(flows: Sequence[FlowSpec], guests: int) -> str:
     """Return what a sweep sends, how fast and how long: ``30 flows, 5 guests, ...``."""
     full = max((flow.count for flow in flows), default=0)
@@ -166,14 +170,3 @@ def _problem(begun: Future[None]) -> str | None:
     if isinstance(error, VmnetError):
         return str(error)
     raise error
-
-
-def describe(flows: Sequence[FlowSpec]) -> list[str]:
-    """Return every probe command of a plan with its packet rate and duration."""
-    mark = "x" * 12
-    return [
-        f"{flow.source} -> {flow.target} ({flow.kind}): "
-        f"{shlex.join(script.ping_argv(flow, mark))}"
-        f"  # {1 / flow.interval_s:.0f} packets/s for {flow.count * flow.interval_s:.0f} s"
-        for flow in flows
-    ]

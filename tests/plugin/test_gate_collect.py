@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pytest_vmnet.backends import hosts, proxmox
+
 
 def _ids(result: Any) -> list[str]:
     assert result.ret == 0
@@ -137,14 +139,54 @@ def test_only_guests_of_collected_tests_are_probed(site: Any, written: Any) -> N
     assert [guest["name"] for guest in written("out.json")["guests"]] == ["vm-1"]
 
 
-def test_dry_run_prints_and_sends_nothing(site: Any) -> None:
-    result = site.gate("--vmnet-dry-run", "--vmnet-external=198.51.100.8")
+def test_dry_run_prints_and_sends_nothing(site: Any, monkeypatch: Any) -> None:
+    executed: list[object] = []
+    for where, what in (
+        (hosts.SshShell, "run"),
+        (hosts.SshShell, "hold"),
+        (hosts.LocalShell, "run"),
+        (proxmox.Proxmox, "agent_exec"),
+    ):
+        monkeypatch.setattr(where, what, lambda *words, **_: executed.append(words))
+    result = site.gate(
+        "--vmnet-dry-run",
+        "--vmnet-external=198.51.100.8",
+        "--vmnet-gateway=192.0.2.1",
+        "--vmnet-inbound=auto",
+        "--proxmox-ssh=pve1=root@127.0.0.1:1",
+    )
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "vm-1 -> 192.0.2.1 (gateway): ping * 192.0.2.1*# 100 packets/s for 0 s",
-            "*dry run: * flows, nothing was sent*",
+            "pve1, over SSH, to start its capture:",
+            "*tcpdump -i any *ifindex *",
+            "*bridge -t monitor fdb*",
+            "*ping *192.0.2.1 >ping.*",
+            "pve1, over SSH, to fetch what it saw:",
+            "vm-1, vm-2, by their agents, in one command of /bin/sh each:",
+            "*tcpdump -i *",
+            "vm-2, in the same command:",
+            "*ping *198.51.100.8 >ping.*",
+            "workstation, here:",
+            "flows: 10 flows, 2 guests, 5 probes per flow, one per 10 ms, 0.1 s",
+            "vm-1 -> 192.0.2.1 (gateway): ping * 192.0.2.1*# 5 probes, 100.0/s, 200.0 packets/s*",
+            "guest vm-1: 1000 packets/s, budget 2000",
+            "target 192.0.2.1: 1200 packets/s, budget 4000",
+            "node pve1: 1800 packets/s, budget 20000",
+            "*dry run: 10 flows, nothing was sent*",
         ]
     )
-    asked = [call for agent in site.agents.values() for call in agent.calls]
-    assert asked.count("guest-exec") == 2, "each guest is asked for its route, and no more"
+    assert executed == []
+    asked = {call for agent in site.agents.values() for call in agent.calls}
+    assert asked == {"guest-network-get-interfaces"}, "no guest runs a command"
+    assert not [path for method, path in site.asked if method != "GET"]
+
+
+def test_dry_run_says_what_it_cannot_know_without_asking_a_guest(site: Any) -> None:
+    result = site.gate("--vmnet-dry-run", "--vmnet-budget=node=100")
+    result.stdout.fnmatch_lines(
+        [
+            "vmnet: slowed down 4.0 times, to one probe per 40.0 ms of each flow: node pve1 *",
+            "vm-1: its gateway is not configured; a run asks the guest for it *",
+        ]
+    )

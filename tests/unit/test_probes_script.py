@@ -21,7 +21,7 @@ from pytest_vmnet.errors import ParseError
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.guest import guest_script
 from pytest_vmnet.probes.node import NodeWatch
-from pytest_vmnet.probes.sweep import describe, local_script, new_mark
+from pytest_vmnet.probes.sweep import local_script, new_mark
 
 PCAP = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "frames.py"))
@@ -102,12 +102,6 @@ def test_a_ping_carries_mark_and_number() -> None:
     ]  # fmt: skip
     with pytest.raises(ValueError, match="12 ASCII characters, not 3"):
         script.pattern("abc", 0)
-
-
-def test_a_dry_run_shows_command_rate_and_duration() -> None:
-    (line,) = describe([flow()])
-    assert line.startswith("vm-1 -> 192.0.2.1 (gateway): ping -n -c 300 -i 0.02 ")
-    assert line.endswith("  # 50 packets/s for 6 s")
 
 
 def test_marks_are_twelve_letters_and_never_the_same() -> None:
