@@ -31,6 +31,7 @@ PACKAGES=(
 	tcpdump           # captures
 	util-linux        # unshare, nsenter, setpriv
 )
+command -v busybox >/dev/null || PACKAGES+=(busybox) # the shell and the ping of small guests
 [ "$(id -u)" = 0 ] || PACKAGES+=(uidmap) # mmdebstrap without root
 
 started=$SECONDS
