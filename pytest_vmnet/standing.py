@@ -124,8 +124,8 @@ def prober_sick(guest: Guest, judgement: Judgement, sweeps: Sequence[Sweep]) -> 
         return f"nobody watched {guest.node}: without a shell there, nothing is located"
     if facts.problem:
         return facts.problem
-    if facts.capture and guest.tap in facts.capture.doubts:
-        return f"{guest.tap}: {facts.capture.doubts[guest.tap]}"
+    if facts.capture and (doubt := facts.capture.doubt(guest.tap)):
+        return f"{guest.tap}: {doubt}"
     lossy = {flow.source for flow in judgement.controls if flow.verdict is Verdict.UNHEALTHY}
     clean = {flow.source for flow in judgement.controls if flow.verdict is Verdict.HEALTHY}
     if GATE in lossy and clean:

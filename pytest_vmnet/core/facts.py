@@ -108,26 +108,84 @@ class ArpFrame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IcmpError:
-    """An ICMP error at a capture point: who sent it, to whom, and its type and code."""
+class NdFrame:
+    """A neighbour solicitation or advertisement at a capture point (RFC 4861).
+
+    Attributes:
+        t_ns: When it was seen, in ns since the epoch.
+        ifindex: Where.
+        out: Whether it was leaving through the interface.
+        type: ICMPv6 type: solicitation 135, advertisement 136.
+        source: IPv6 source address; ``::`` while an address is being tested.
+        target: The address that is asked for, or that is claimed.
+        lladdr: MAC in its link-layer option, or that of the frame's sender.
+    """
 
     t_ns: int
     ifindex: int
     out: bool
-    source: IPv4Address
-    destination: IPv4Address
+    type: int
+    source: IPv6Address
+    target: IPv6Address
+    lladdr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quoted:
+    """The packet that an ICMP error is about, as far as the error quotes it.
+
+    Attributes:
+        source: Source address of that packet.
+        destination: Destination address of it.
+        size: Its IP length in bytes.
+        seq: Its ICMP sequence number, None if it was no echo message.
+        reply: Whether it was an echo reply.
+        flow: Number of its flow, None unless the run's mark is quoted too.
+    """
+
+    source: Address
+    destination: Address
+    size: int
+    seq: int | None = None
+    reply: bool = False
+    flow: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IcmpError:
+    """An ICMP or ICMPv6 error at a capture point: who sent it, to whom, what about."""
+
+    t_ns: int
+    ifindex: int
+    out: bool
+    source: Address
+    destination: Address
     type: int
     code: int
+    quoted: Quoted | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """What a capture file held."""
+    """What a capture file held.
+
+    Attributes:
+        records: Its whole records.
+        sightings: The run's probes among them.
+        arps: ARP frames.
+        errors: ICMP and ICMPv6 errors.
+        nds: Neighbour solicitations and advertisements.
+        damage: Why the file ends too early, with the place, or None; what is before it counts.
+        left_out: ARP, discovery and error frames beyond the number that is kept.
+    """
 
     records: int
     sightings: Sightings
     arps: tuple[ArpFrame, ...] = ()
     errors: tuple[IcmpError, ...] = ()
+    nds: tuple[NdFrame, ...] = ()
+    damage: str | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +208,14 @@ class Capture:
     doubts: Mapping[CapturePoint, str] = field(default_factory=dict)
     since_ns: int | None = None
     until_ns: int | None = None
+
+    def doubt(self, ifname: CapturePoint) -> str | None:
+        """Return why "not seen" at an interface counts for nothing, or None if it counts."""
+        if ifname not in self.points.values():
+            return self.doubts.get(ifname, f"{ifname} was not among the captured interfaces")
+        if self.packets.damage:
+            return f"its capture is damaged: {self.packets.damage}"
+        return self.doubts.get(ifname)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -248,9 +248,7 @@ def _doubt(facts: HostFacts | None, ifname: str) -> str | None:
         return facts.problem
     if facts.capture is None:
         return "no capture there"
-    if ifname not in facts.capture.points.values():
-        return f"{ifname} was not among the captured interfaces"
-    return facts.capture.doubts.get(ifname)
+    return facts.capture.doubt(ifname)
 
 
 def _by_flow(facts: HostFacts) -> dict[tuple[str, int], npt.NDArray[np.void]]:

@@ -249,3 +249,14 @@ def test_a_sighting_without_a_time_is_one_all_the_same() -> None:
     world = two_guests()
     sweep = with_rows(world.sweep(), "pve1", lambda rows: (rows["t_ns"].fill(0), rows)[1])
     assert ledger_of(sweep, world, **TO_GATEWAY).seen.all()
+
+
+def test_every_point_of_a_damaged_capture_is_in_doubt() -> None:
+    world = W.lose(two_guests(), 1, "enp4s0", **TO_GATEWAY)
+    sweep = world.sweep()
+    facts = sweep.hosts["pve1"]
+    packets = replace(facts.capture.packets, damage="byte 99: the last record is cut off")
+    facts = replace(facts, capture=replace(facts.capture, packets=packets))
+    sweep = replace(sweep, hosts={**sweep.hosts, "pve1": facts})
+    told = "its capture is damaged: byte 99: the last record is cut off"
+    assert ledger_of(sweep, world, **TO_GATEWAY).doubts == (None, told, told)
