@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -258,10 +257,7 @@ class QemuMachines:
 
     async def links(self, node: str) -> list[dict[str, Any]]:
         """Return the interfaces of *node* as ``ip -json link`` tells them."""
-        links: list[dict[str, Any]] = json.loads(
-            await self._place(node).run(["ip", "-json", "link", "show"])
-        )
-        return links
+        return await self._place(node).links()
 
 
 async def _qemu_img(*arguments: str) -> None:

@@ -4,7 +4,8 @@ A guest is a set of namespaces (network, mount, UTS, PID) that one sleeping proc
 are veth pairs: the node's end is called as Proxmox calls a tap and is a port of the same bridge,
 the other end is ``ethN`` inside with the configuration's MAC, address and gateway. They boot in
 milliseconds and share the machine's kernel and CPU, so hundreds fit where five QEMU guests do.
-What they cannot show is everything of QEMU: its device, its monitor, its disks.
+What they cannot show is everything of QEMU: its device, its monitor, its disks. Their NICs are on
+the first node and have no firewall bridge.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pytest_vmnet.errors import CommandError, LabError
 from pytest_vmnet.lab.agent import Agent
 from pytest_vmnet.lab.pve import tap
 from pytest_vmnet.lab.pve.guestagent import GuestAgent, piped
+from pytest_vmnet.lab.pve.place import Place
 from pytest_vmnet.lab.pve.props import Nic, is_agent_enabled, nics, split
 from pytest_vmnet.lab.qemu import GuestFiles
 
@@ -32,6 +36,7 @@ echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null
 echo up
 exec sleep infinity
 """
+_HERE = Place()
 _NO_DISK = "a namespace guest has no disk"
 
 
@@ -126,9 +131,16 @@ class NamespaceMachines:
         return GuestFiles(self._run_dir, vmid)
 
     async def start(
-        self, vmid: int, name: str, config: Mapping[str, object], disks: Sequence[tuple[str, str]]
+        self,
+        vmid: int,
+        name: str,
+        config: Mapping[str, object],
+        disks: Sequence[tuple[str, str]],
+        *,
+        node: str,
     ) -> None:
         """Start a guest: its namespaces, its cables, its agent."""
+        del node  # There is one only.
         if disks:
             raise LabError(_NO_DISK)
         files = self._files(vmid)
@@ -177,7 +189,7 @@ class NamespaceMachines:
         if guest := self._running.get(vmid):
             guest.end()
             await guest.wait(10)
-        there = [name for name in self.counters() if name.startswith(f"tap{vmid}i")]
+        there = [name for name in _HERE.counters() if name.startswith(f"tap{vmid}i")]
         for ifname in there:  # the kernel takes a moment to take down a namespace
             await _ip([f"link del {ifname}"], check=False)
 
@@ -201,7 +213,7 @@ class NamespaceMachines:
     async def plug(self, vmid: int, nic: Nic) -> None:
         """Wire a running guest's NIC anew: its bridge and its link."""
         ifname = nic.tap(vmid)
-        await tap.plug(ifname, nic.bridge)
+        await tap.plug(_HERE, vmid, replace(nic, firewall=False))
         if nic.link_down:
             await _ip([f"link set {ifname} down"])
 
@@ -236,9 +248,13 @@ class NamespaceMachines:
         """Return the guest's agent."""
         return Agent(self._files(vmid).agent)
 
-    def counters(self) -> Mapping[str, tuple[int, int]]:
+    def counters(self, _node: str) -> Mapping[str, tuple[int, int]]:
         """Return received and transmitted bytes of this network namespace's interfaces."""
-        return tap.counters(Path("/proc/self/net/dev").read_text("ascii"))
+        return _HERE.counters()
+
+    async def links(self, _node: str) -> list[dict[str, Any]]:
+        """Return this network namespace's interfaces as ``ip -json link`` tells them."""
+        return await _HERE.links()
 
 
 async def _ip(lines: Iterable[str], *, enter: Sequence[str] = (), check: bool = True) -> None:

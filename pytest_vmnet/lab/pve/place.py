@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_vmnet.errors import CommandError, LabError
 
@@ -64,6 +65,15 @@ class Place:
         except CommandError as error:
             raise LabError(f"bridge '{ifname}' does not exist") from error
         return int(json.loads(said)[0]["mtu"])
+
+    async def links(self) -> list[dict[str, Any]]:
+        """Return the interfaces there as ``ip -json link`` tells them.
+
+        Raises:
+            CommandError: It failed.
+        """
+        links: list[dict[str, Any]] = json.loads(await self.run(["ip", "-json", "link", "show"]))
+        return links
 
     def counters(self) -> dict[str, tuple[int, int]]:
         """Return received and transmitted bytes of the interfaces there."""
