@@ -102,12 +102,13 @@ class Alignment:
     Attributes:
         port: The bridge port that the FDB entry moved to.
         mac: The guest's MAC address.
-        window_ms: Time after such a move that was looked at, in ms; chosen from the data.
-        within: Deaths within that time after a move.
+        window_ms: Distance from such a move that was looked at, in ms, either way (events are
+            stamped a little late); chosen from the data.
+        within: Deaths within that distance from a move.
         deaths: Deaths whose time is known.
         by_chance: Deaths that would lie there if deaths and moves had nothing to do with each
             other.
-        answered_within: Answered packets within that time after a move, at the same point.
+        answered_within: Answered packets within that distance, at the same point.
         answered: Answered packets whose time there is known.
         p_value: Probability of so many by chance, corrected for the number of windows tried.
         sentence: All this for people.

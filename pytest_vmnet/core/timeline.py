@@ -1,8 +1,11 @@
 """A flow's packets in time, over the moves of the guest's MAC in its bridge's FDB. Pure.
 
 Whether the moves have to do with the deaths is asked twice: against chance, by the share of the
-time that lies shortly after a move, and against the packets that were answered. The sentence is
+time that lies close to a move, and against the packets that were answered. The sentence is
 said only if both answers leave no doubt.
+
+A move is looked for on both sides of a death: the kernel does not stamp its FDB events, so they
+are stamped when they are read, which is later than the move and often later than the death.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ MOST = 2_000
 """Most packets, and most moves, that a timeline lists."""
 
 WINDOWS_MS = (1, 2, 5, 10, 20, 50)
-"""Times after a move that are tried, in ms; the one that chance explains least is taken."""
+"""Distances from a move that are tried, in ms; the one that chance explains least is taken."""
 
 _DOUBT = 0.001
 _FEWEST = 5
@@ -158,7 +161,7 @@ def _append(stays: list[Stay], move: FdbMove) -> None:
 def align(
     watched: Sequence[Watched], home: str, stays: Sequence[Stay], mac: str
 ) -> Alignment | None:
-    """Return how the deaths follow moves to a foreign port, or None if nothing is proven.
+    """Return how the deaths lie at moves to a foreign port, or None if nothing is proven.
 
     Args:
         watched: The flow's ledgers.
@@ -195,8 +198,8 @@ def align(
         answered=len(answered),
         p_value=p_value,
         sentence=(
-            f"{within} of {len(when)} deaths within {window} ms after the FDB entry of {mac} "
-            f"moved to {port} (by chance {by_chance:.0f}; of the answered packets "
+            f"{within} of {len(when)} deaths within {window} ms of the FDB entry of {mac} moving "
+            f"to {port} (by chance {by_chance:.0f}; of the answered packets "
             f"{answered_within} of {len(answered)})"
         ),
     )
@@ -220,19 +223,21 @@ def _window(
 
 
 def _hits(moves: Times, when: Times, window_ms: int) -> int:
-    """Return how many moments lie within the window after a move."""
-    last = np.searchsorted(moves, when, side="right") - 1
-    after = when - moves[np.maximum(last, 0)]
-    return int(((last >= 0) & (after <= window_ms * _MS)).sum())
+    """Return how many moments lie within the window around a move."""
+    following = np.searchsorted(moves, when)
+    before = np.abs(when - moves[np.maximum(following - 1, 0)])
+    after = np.abs(moves[np.minimum(following, len(moves) - 1)] - when)
+    return int((np.minimum(before, after) <= window_ms * _MS).sum())
 
 
 def covered(moves: Times, spans: Iterable[tuple[int, int]], window_ms: int) -> float:
-    """Return the share of the spans of time that lies within the window after a move."""
+    """Return the share of the spans of time that lies within the window around a move."""
     inside = total = 0
-    ends = np.minimum(moves + window_ms * _MS, np.append(moves[1:], np.iinfo(np.int64).max))
+    ends = moves + window_ms * _MS
+    begins = np.maximum(moves - window_ms * _MS, np.append(0, ends[:-1]))
     for begin, end in spans:
         total += end - begin
-        inside += int(np.maximum(np.minimum(ends, end) - np.maximum(moves, begin), 0).sum())
+        inside += int(np.maximum(np.minimum(ends, end) - np.maximum(begins, begin), 0).sum())
     return inside / total if total else 1.0
 
 

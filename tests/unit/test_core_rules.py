@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_vmnet.core.facts import GATE, NftRule
+from pytest_vmnet.core.facts import GATE, FdbMove, NftRule
 from pytest_vmnet.core.outcome import Finding, RuledOut
 from pytest_vmnet.core.rules import RULES
 from pytest_vmnet.core.rules.case import Case, can_take_probe, most_likely
@@ -243,3 +243,16 @@ def test_the_rule_that_names_icmp_is_the_likeliest() -> None:
     texts = ["ct state invalid drop", "policy drop", "icmp type echo-reply drop"]
     assert most_likely([W.rule(text) for text in texts]).text == texts[2]
     assert most_likely([W.rule(text) for text in texts[:2]]).text == texts[1]
+
+
+def test_the_deaths_at_a_move_are_evidence_of_a_reflection() -> None:
+    world = planted("reflected-mac")
+    dead_at = [(at + 1) * 20_000_000 for at in range(300) if at % 100 < 70]
+    moves = [(at - 500_000, "enp4s0") for at in dead_at]
+    moves += [(at + 3_000_000, "tap111i0") for at in dead_at]
+    world.moves = [
+        FdbMove(t_ns=at, mac=W.mac(1), ifname=ifname, deleted=False) for at, ifname in moves
+    ]
+    found = ask("MacReflection", world)
+
+    assert found.evidence[-1].startswith("210 of 210 deaths within 1 ms of the FDB entry of")

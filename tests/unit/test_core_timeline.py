@@ -73,10 +73,20 @@ def test_the_sentence_of_the_incident() -> None:
     assert found.moved_us[:2] == (-500, 2_500)
     assert found.alignment is not None
     assert found.alignment.sentence == (
-        f"120 of 120 deaths within 1 ms after the FDB entry of {MAC} moved to {UPLINK} "
-        "(by chance 2; of the answered packets 0 of 180)"
+        f"120 of 120 deaths within 1 ms of the FDB entry of {MAC} moving to {UPLINK} "
+        "(by chance 5; of the answered packets 0 of 180)"
     )
     assert found.alignment.p_value < 1e-100
+
+
+def test_an_event_that_was_stamped_after_the_death_counts_as_well() -> None:
+    world, dead = dying()
+    world.moves = there_and_back(*(t + 60_000 for t in dead))
+
+    alignment = timeline(world).alignment
+
+    assert alignment is not None
+    assert (alignment.window_ms, alignment.within, alignment.answered_within) == (1, 120, 0)
 
 
 def test_the_window_is_no_wider_than_the_data_ask_for() -> None:
@@ -228,6 +238,7 @@ def test_the_bridge_of_the_firewall_is_not_the_guests_bridge() -> None:
 def test_overlapping_windows_are_counted_once() -> None:
     moves = W["np"].array([10 * MS, 11 * MS, 95 * MS])
 
-    assert covered(moves, [(0, 100 * MS)], 5) == pytest.approx((1 + 5 + 5) / 100)
+    assert covered(moves, [(0, 100 * MS)], 5) == pytest.approx((11 + 10) / 100)
     assert covered(moves, [(12 * MS, 22 * MS)], 5) == pytest.approx(4 / 10)
+    assert covered(moves, [(0, 8 * MS)], 5) == pytest.approx(3 / 8)
     assert covered(moves, [], 5) == 1.0

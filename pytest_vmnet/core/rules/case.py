@@ -123,6 +123,12 @@ class Case:
             for move in facts.moves
         )
 
+    def alignment(self) -> tuple[str, ...]:
+        """Return how the deaths follow moves to the uplink, or nothing if that is not proven."""
+        timeline = self.telling.timeline if self.telling else None
+        found = timeline.alignment if timeline else None
+        return (found.sentence,) if found and found.port == self.uplink else ()
+
     def reflected(self) -> tuple[int, int]:
         """Return how many of the guest's own requests came back in by the uplink, of how many.
 

@@ -6,8 +6,8 @@ Cause:
     it came in by, so replies are dropped until the guest speaks again.
 Evidence for:
     Requests of the guest's own, with the run's mark, come back in through the uplink; the FDB
-    entry of its MAC moves to the uplink; replies arrive at the uplink and never leave by the
-    tap.
+    entry of its MAC moves to the uplink, and shortly after that packets die; replies arrive at
+    the uplink and never leave by the tap.
 Evidence against:
     No frame with the guest's MAC as source came in through the uplink.
 Not proof:
@@ -65,5 +65,6 @@ def examine(case: Case) -> Answer:
             f"{back} of {left} own requests came back in by {uplink}",
             f"{moves} FDB moves of {mac} to {uplink} during the probes",
             f"{died} replies were seen on {uplink} and not on {case.port}",
+            *case.alignment(),
         ),
     )

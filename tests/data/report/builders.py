@@ -125,7 +125,7 @@ def timeline(number: int, died: int = 165) -> Timeline:
     moved.sort()
     mac, away = OLD_MAC, "enp4s0"
     sentence = (
-        f"{died} of {died} deaths within 2 ms after the FDB entry of {mac} moved to {away} "
+        f"{died} of {died} deaths within 2 ms of the FDB entry of {mac} moving to {away} "
         "(by chance 8; of the answered packets 0 of 135)"
     )
     return Timeline(
