@@ -22,6 +22,11 @@ _SECRET = re.compile(r"[!-~]+")
 _TOKENS = ("VMNET_PROXMOX_API_TOKEN", "PROXMOX_VE_API_TOKEN")
 """Variables with a whole token, USER@REALM!NAME=SECRET."""
 
+_SECRETIVE = ("VMNET_", "PROXMOX_", "PM_", "TF_VAR_")
+_SECRET_NAME = re.compile("(TOKEN|SECRET|PASS|PASSWORD)$", re.IGNORECASE)
+_SHORTEST = 6
+"""What is shorter is no secret, and covering it would cover half of everything."""
+
 _PAIRS = (
     ("PM_API_TOKEN_ID", "PM_API_TOKEN_SECRET"),
     ("PROXMOX_TOKEN_ID", "PROXMOX_TOKEN_SECRET"),
@@ -223,6 +228,21 @@ def journal(settings: Settings, node: str, found: Mapping[str, Shell]) -> Journa
         return done.stdout
 
     return HostJournal(run, node=node)
+
+
+def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the environment holds for us and for Terraform that nobody else may see.
+
+    Args:
+        environment: The process's environment.
+    """
+    found = {
+        text
+        for name, value in environment.items()
+        if name.startswith(_SECRETIVE) and _SECRET_NAME.search(name)
+        for text in (value, value.partition("=")[2])
+    }
+    return tuple(sorted(text for text in found if len(text) >= _SHORTEST))
 
 
 def environment() -> Mapping[str, str]:

@@ -24,7 +24,7 @@ PARAMETRISED = ("node", "bridge", "vm", "peer")
 def _state(request: pytest.FixtureRequest) -> State:
     state = request.config.stash.get(STATE, None)
     if state is None:
-        pytest.skip("the gate is off: pass --proxmox-node")
+        pytest.skip("the gate is off: pass --proxmox-node or --vmnet-replay")
     return state
 
 

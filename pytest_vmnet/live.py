@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from pytest_vmnet import connect
@@ -13,7 +14,6 @@ from pytest_vmnet.acting import Acting
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.hosts import LocalShell
 from pytest_vmnet.backends.proxmox import Proxmox
-from pytest_vmnet.core.facts import FlowSpec
 from pytest_vmnet.core.guardrails.case import Mode, Subject
 from pytest_vmnet.core.guardrails.journal import missing
 from pytest_vmnet.core.outcome import GuestOutcome
@@ -25,7 +25,7 @@ from pytest_vmnet.ownership import add_resources
 from pytest_vmnet.probes import lease, site, sweep, wiring
 from pytest_vmnet.probes.answer import RawSweep
 from pytest_vmnet.remediation.journal import Journal
-from pytest_vmnet.source import Circumstances, Discovery, Doors, Healed, Held, Reprobe
+from pytest_vmnet.source import Circumstances, Discovery, Doors, Healed, Held, Plan, Reprobe
 from pytest_vmnet.standing import Own, own_identity
 
 
@@ -38,6 +38,8 @@ class LiveSource:
         gateway: Gateway of guests without a default route, or None.
         progress: Gets one line per step.
         clock: Time.
+        recall: Whether the journal is read also where no act is allowed: a replay may ask what
+            would have been decided.
 
     Raises:
         ConfigError: Where the API is, or the token, is not known.
@@ -51,12 +53,14 @@ class LiveSource:
         gateway: IPv4Address | None,
         progress: Callable[[str], None],
         clock: Clock,
+        recall: bool = False,
     ) -> None:
         self._settings = settings
         self._run_id = run_id
         self._gateway = gateway
         self._progress = progress
         self._clock = clock
+        self._recall = recall
         endpoint = connect.endpoint(settings, connect.environment())
         self._doors = Doors(proxmox=Proxmox(endpoint, clock=clock), shells={})
 
@@ -135,17 +139,26 @@ class LiveSource:
     def _journal(self, node: str) -> Journal | None:
         return connect.journal(self._settings, node, self._doors.shells)
 
-    def sweep(self, inventory: Inventory, flows: Sequence[FlowSpec]) -> RawSweep:
+    def covers(self, tested: Collection[str]) -> tuple[str, ...]:
+        """Return these guests: nobody else is probed, and nobody else may be acted upon."""
+        return tuple(sorted(tested))
+
+    def sweep(self, inventory: Inventory, plan: Plan) -> RawSweep:
         """Send the flows while the nodes' ports are watched."""
-        return sweep.run_sweep(
+        fitted = plan()
+        notes = (told,) if (told := fitted.told()) else ()
+        for note in notes:
+            self._progress(note)
+        raw = sweep.run_sweep(
             inventory,
-            flows,
+            fitted.flows,
             proxmox=self._doors.proxmox,
             shells=self._doors.shells,
             local=LocalShell(),
             clock=self._clock,
             progress=self._progress,
         )
+        return replace(raw, notes=notes)
 
     def second_stage(self, unproven: Sequence[str]) -> Sequence[str]:
         """Return all of them: more probes can be sent."""
@@ -158,8 +171,8 @@ class LiveSource:
     def circumstances(self, outcome: GuestOutcome) -> Circumstances:
         """Return the time, and what the journal of a sick guest holds."""
         now = self._clock.now()
-        mode = Mode(self._settings["vmnet_rebuild"])
-        if mode is Mode.NEVER or outcome.verdict is Verdict.HEALTHY:
+        is_armed = Mode(self._settings["vmnet_rebuild"]) is not Mode.NEVER
+        if outcome.verdict is Verdict.HEALTHY or not (is_armed or self._recall):
             return Circumstances(now=now)
         journal = self._journal(outcome.guest.node)
         if journal is None:
@@ -173,7 +186,7 @@ class LiveSource:
             place=journal.place,
             entries=history.entries,
             trouble="; ".join(history.damage) or None,
-            notes=history.notes,
+            notes=history.notes if is_armed else (),
         )
 
     def heal(

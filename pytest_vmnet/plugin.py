@@ -45,6 +45,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """With ``--vmnet-lab``, run the same command line on the lab's workstation instead."""
     if not config.option.vmnet_lab or config.option.help or config.option.version:
         return None
+    if config.option.vmnet_replay:
+        raise pytest.UsageError("--vmnet-replay needs no lab: leave --vmnet-lab away")
     from pytest_vmnet.lab import spec, up, wire  # noqa: PLC0415 - only for the lab
 
     argv = [arg for arg in config.invocation_params.args if arg != "--vmnet-lab"]
@@ -64,7 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the fixtures; resolve the settings if the gate is switched on."""
     config.pluginmanager.register(fixtures, "vmnet-fixtures")
     ini = {o.ini: str(config.getini(o.ini) or "") for o in TABLE if o.has_ini}
-    if not (config.option.proxmox_node or ini["vmnet_proxmox_node"]):
+    nodes = config.option.proxmox_node or ini["vmnet_proxmox_node"]
+    if not (nodes or config.option.vmnet_replay or ini["vmnet_replay"]):
         return
     from pytest_vmnet.options.settings import resolve  # noqa: PLC0415 - the gate is on
 
@@ -91,6 +94,10 @@ def _check_reports(settings: Settings) -> None:
     for dest in ("vmnet_json", "vmnet_markdown"):
         if settings[dest] is not None:
             check_target(settings[dest], "--" + dest.replace("_", "-"))
+    if settings["vmnet_bundle"] is not None and settings["vmnet_replay"] is None:
+        from pytest_vmnet.bundle.writer import check_folder  # noqa: PLC0415 - it is asked for
+
+        check_folder(settings["vmnet_bundle"])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str] | None:
@@ -100,7 +107,9 @@ def pytest_report_header(config: pytest.Config) -> list[str] | None:
         return None
     from pytest_vmnet.report.terminal import header_lines  # noqa: PLC0415 - the gate is on
 
-    return header_lines(settings.shown())
+    state = config.stash.get(STATE, None)
+    origin = [f"vmnet: {state.origin}"] if state is not None and state.origin else []
+    return origin + header_lines(settings.shown())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,7 +121,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     from pytest_vmnet import plugin_run  # noqa: PLC0415 - the gate is on
 
-    config.stash[STATE] = plugin_run.start(config, settings)
+    state = config.stash[STATE] = plugin_run.start(config, settings)
+    config.stash[SETTINGS] = state.settings
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -130,7 +140,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     state = metafunc.config.stash.get(STATE, None)
     if state is None:
-        _skip_all(metafunc, wanted, "the gate is off: pass --proxmox-node")
+        _skip_all(metafunc, wanted, "the gate is off: pass --proxmox-node or --vmnet-replay")
         return
     from pytest_vmnet import plugin_run  # noqa: PLC0415 - the gate is on
 

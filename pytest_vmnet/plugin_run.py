@@ -13,6 +13,7 @@ import pytest
 
 from pytest_vmnet import handover
 from pytest_vmnet.backends.clock import SYSTEM as _CLOCK
+from pytest_vmnet.composition import live_gate, replay_gate
 from pytest_vmnet.core.outcome import RunOutcome
 from pytest_vmnet.core.plan import Peers
 from pytest_vmnet.core.topology import Guest, Inventory
@@ -21,9 +22,9 @@ from pytest_vmnet.framing import Frame
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.plugin_state import State
 from pytest_vmnet.probes import dryrun
+from pytest_vmnet.recording import RecordingSource
 from pytest_vmnet.report.markdown import write_markdown
-from pytest_vmnet.report.schema import write_json
-from pytest_vmnet.session import live_gate
+from pytest_vmnet.report.schema import dumps, write_json
 
 _UNJUDGED = {
     0: "nothing was probed: no test of a guest was selected",
@@ -34,26 +35,42 @@ _UNJUDGED = {
 
 
 def start(config: pytest.Config, settings: Settings) -> State:
-    """Discover the site, or take over what xdist's controller discovered.
+    """Discover the site, or take over what xdist's controller discovered or a bundle holds.
 
     Raises:
         pytest.UsageError: It cannot be looked at; the JSON report says so as well.
     """
     frame = Frame.begin(settings, _CLOCK)
     try:
+        state = _open(config, settings, frame)
         only_read = config.option.collectonly or settings["vmnet_dry_run"]
-        gate = live_gate(settings, frame, progress=_progress(config))
         handed = getattr(config, "workerinput", None)
         if handed is not None:
-            gate.inventory = handover.unpack_site(handed["vmnet_inventory"])
-            return State(settings, gate, gate.inventory, handover=Path(handed["vmnet_handover"]))
-        return State(settings, gate, gate.discover(ask_guests=not only_read))
+            state.inventory = handover.unpack_site(handed["vmnet_inventory"])
+            state.handover = Path(handed["vmnet_handover"])
+        else:
+            state.inventory = state.gate.discover(ask_guests=not only_read)
     except VmnetError as error:
         said = str(error) + _report_failure(settings, frame, str(error))
         raise pytest.UsageError(said) from error
     except KeyboardInterrupt:  # before the session has begun, pytest calls no sessionfinish
         _report_failure(settings, frame, "interrupted during discovery")
         raise
+    state.gate.inventory = state.inventory
+    return state
+
+
+def _open(config: pytest.Config, settings: Settings, frame: Frame) -> State:
+    """Return the state of a gate that has not looked yet."""
+    say = _progress(config)
+    nothing = Inventory(nodes=(), guests=())
+    if settings["vmnet_replay"] is not None:
+        gate, origin = replay_gate(settings, _CLOCK, progress=say)
+        return State(gate.settings, gate, nothing, origin=origin)
+    record = not (
+        hasattr(config, "workerinput") or config.option.collectonly or settings["vmnet_dry_run"]
+    )
+    return State(settings, live_gate(settings, frame, progress=say, record=record), nothing)
 
 
 def _report_failure(
@@ -153,6 +170,8 @@ def sweep(config: pytest.Config, state: State, tested: set[str]) -> None:
         if state.settings["vmnet_dry_run"]:
             _dry_run(config, state, tested)
         state.sweep(tested)
+        if state.outcome is not None and isinstance(state.gate.source, RecordingSource):
+            state.gate.source.finish(dumps(state.outcome))
     except VmnetError as error:
         gate = state.gate
         said = str(error) + _report_failure(state.settings, gate.frame, str(error), gate.inventory)
@@ -161,7 +180,10 @@ def sweep(config: pytest.Config, state: State, tested: set[str]) -> None:
 
 def _dry_run(config: pytest.Config, state: State, tested: set[str]) -> None:
     gate = state.gate
-    flows = gate.plan(tested)
+    fitted = gate.plan(tested)
+    if told := fitted.told():
+        gate.progress(told)
+    flows = fitted.flows
     shells = gate.source.doors.shells if gate.source.doors else ()
     for line in dryrun.describe(state.inventory, flows, shells, gate.budget):
         config.get_terminal_writer().line(line)
@@ -191,6 +213,10 @@ def write_reports(config: pytest.Config, state: State, exitstatus: int) -> bool:
         if state.gate.unfinished is not None:
             run = replace(state.gate.unfinished, error="interrupted during an act")
     problems = _write(state.settings, run)
+    source = state.gate.source
+    if isinstance(source, RecordingSource) and source.writer.problem is not None:
+        folder = str(source.writer.path)
+        problems.append(f"--vmnet-bundle = {folder!r} is not whole: {source.writer.problem}")
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         for problem in problems:

@@ -26,6 +26,7 @@ class State:
         gate: The gate run; a worker of xdist has one that never probes.
         inventory: The site.
         outcome: The outcome, once there is one.
+        origin: What a replay replays, in one sentence; None for a live run.
         handover: File by which xdist's controller hands the outcome to its workers, or None.
     """
 
@@ -33,6 +34,7 @@ class State:
     gate: Gate
     inventory: Inventory
     outcome: RunOutcome | None = None
+    origin: str | None = None
     handover: Path | None = None
     swept: bool = field(default=False)
 

@@ -1,4 +1,4 @@
-"""The composition root: settings -> source -> one gate run.
+"""One gate run, whatever its facts come from.
 
 discover -> plan -> sweep -> ledger -> diagnose -> decide -> act -> prove, then the tests and the
 reports. All of it happens once per run, in one process, before the first test.
@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
-from ipaddress import AddressValueError, IPv4Address
+from functools import cached_property, partial
 
 from pytest_vmnet.core import stats
-from pytest_vmnet.core.budget import Budget, Sampling, affordable_peers, fit
+from pytest_vmnet.core.budget import Budget, Fitted, Sampling, affordable_peers, fit
 from pytest_vmnet.core.diagnosis import diagnose
-from pytest_vmnet.core.facts import FlowSpec, Sweep
-from pytest_vmnet.core.guardrails.case import Limit
+from pytest_vmnet.core.facts import Sweep
 from pytest_vmnet.core.judge import Judgement, Threshold, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
-from pytest_vmnet.core.pattern import matches_any
 from pytest_vmnet.core.plan import Pace, Targets, plan_flows
 from pytest_vmnet.core.route import odd_ways
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
-from pytest_vmnet.errors import ConfigError, VmnetError
+from pytest_vmnet.errors import VmnetError
 from pytest_vmnet.framing import Frame
-from pytest_vmnet.live import LiveSource
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.probes.reading import read_sweep
 from pytest_vmnet.remedy import Remedy
@@ -60,7 +56,7 @@ class Gate:
         self.frame = frame
         self.source = source
         self._progress = progress
-        self._external = _address(settings, "vmnet_external")
+        self._external = settings.address("vmnet_external")
         self.inventory: Inventory | None = None
         self.resource_problems: dict[int, str] = {}
         self.unfinished: RunOutcome | None = None  # what was known when an act was interrupted
@@ -133,17 +129,13 @@ class Gate:
             max_loss=self.settings["vmnet_max_loss"], confidence=self.settings["vmnet_confidence"]
         )
 
-    def plan(self, tested: Collection[str], pace: Pace | None = None) -> tuple[FlowSpec, ...]:
-        """Return the flows that a sweep of the tested guests sends, within the budget."""
+    def plan(self, tested: Collection[str], pace: Pace | None = None) -> Fitted:
+        """Return what a sweep of the tested guests sends, within the budget."""
         doors = self.source.doors
         nodes = frozenset(doors.shells) if doors else self._all_nodes
         targets = self._targets(self.peers, nodes)
         flows = plan_flows(self._site, tested, targets, pace or self.pace)
-        fitted = fit(flows, self._site, self.budget)
-        if told := fitted.told():
-            self.frame.note([told])
-            self.progress(told)
-        return fitted.flows
+        return fit(flows, self._site, self.budget)
 
     @property
     def _site(self) -> Inventory:
@@ -160,6 +152,7 @@ class Gate:
         Raises:
             VmnetError: The run could not look at all.
         """
+        tested = self.source.covers(tested)
         with self.source.hold(self._site) as held:
             self.inventory = held.inventory
             self.frame.note([*held.notes, *odd_ways(held.inventory)])
@@ -180,7 +173,7 @@ class Gate:
         The second stage covers only guests whose verdict hangs on too few probes; it is
         announced, and its probes are pooled with the first ones.
         """
-        sweeps = [self._sweep(self.plan(tested))]
+        sweeps = [self._sweep(tested, self.pace)]
         first = self.judge(tested, sweeps)
         unproven = sorted(
             ident
@@ -192,11 +185,13 @@ class Gate:
             for ident in open_:
                 self.progress(f"{ident}: nothing is proven yet: {first.guests[ident].reason}")
             self.progress(f"second stage: {longer.count} more probes per flow of theirs")
-            sweeps.append(self._sweep(self.plan(open_, longer)))
+            sweeps.append(self._sweep(open_, longer))
         return sweeps
 
-    def _sweep(self, flows: Sequence[FlowSpec]) -> Sweep:
-        return read_sweep(self.source.sweep(self._site, flows), self._site)
+    def _sweep(self, tested: Collection[str], pace: Pace) -> Sweep:
+        raw = self.source.sweep(self._site, partial(self.plan, tested, pace))
+        self.frame.note(raw.notes)
+        return read_sweep(raw, self._site)
 
     def judge(self, tested: Collection[str], sweeps: Sequence[Sweep]) -> Judgement:
         """Judge the tested guests on those sweeps."""
@@ -243,41 +238,6 @@ class Gate:
             controls=judgement.controls,
             sweep_s=sweeps[0].duration_s,
         )
-
-
-def _check_words(settings: Settings) -> None:
-    """Refuse patterns and limits that cannot be read, before anything is asked or sent."""
-    nobody = Guest(vmid=0, name="", ident="", node="")
-    matches_any((*(settings["vmnet_guest"] or ()), *settings["vmnet_rebuildable"]), nobody)
-    if limit := settings["vmnet_max_unhealthy"]:
-        Limit.parse(limit)
-
-
-def _address(settings: Settings, dest: str) -> IPv4Address | None:
-    text = settings[dest]
-    if text in {None, "none"}:
-        return None
-    try:
-        return IPv4Address(text)
-    except AddressValueError as problem:
-        raise ConfigError(f"{settings.describe(dest)}: {problem}") from problem
-
-
-def live_gate(settings: Settings, frame: Frame, *, progress: Callable[[str], None]) -> Gate:
-    """Return a gate on the site that the settings name.
-
-    Raises:
-        ConfigError: A setting is wrong, or where the API is, or the token, is not known.
-    """
-    _check_words(settings)
-    source = LiveSource(
-        settings,
-        run_id=frame.run_id,
-        gateway=_address(settings, "vmnet_gateway"),
-        progress=progress,
-        clock=frame.clock,
-    )
-    return Gate(settings, frame, source, progress=progress)
 
 
 def _may_say_more(guest: Guest, sweep: Sweep) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
-from pytest_vmnet.core.facts import FlowSpec
+from pytest_vmnet.core.budget import Fitted
 from pytest_vmnet.core.guardrails.case import Subject
 from pytest_vmnet.core.guardrails.journal import JournalEntry
 from pytest_vmnet.core.outcome import Attempt, Decision, GuestOutcome
@@ -20,6 +20,10 @@ from pytest_vmnet.standing import Own
 
 Reprobe = Callable[[Guest], bool]
 """Send the same probes again, with that guest as it is now; say whether it is healthy."""
+
+
+Plan = Callable[[], Fitted]
+"""Return what to send."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,9 @@ class Source(Protocol):
     def doors(self) -> Doors | None:
         """The open doors, or None where nobody can be asked."""
 
+    def covers(self, tested: Collection[str]) -> tuple[str, ...]:
+        """Return the guests that the run is about, where tests of those ids were collected."""
+
     def discover(self, *, ask_guests: bool = True) -> Discovery:
         """Return the site.
 
@@ -132,8 +139,8 @@ class Source(Protocol):
             VmnetError: It is somebody else's now, or the run must not begin.
         """
 
-    def sweep(self, inventory: Inventory, flows: Sequence[FlowSpec]) -> RawSweep:
-        """Return what came back from the flows."""
+    def sweep(self, inventory: Inventory, plan: Plan) -> RawSweep:
+        """Return what came back from the planned flows."""
 
     def second_stage(self, unproven: Sequence[str]) -> Sequence[str]:
         """Return for which of the guests that are not proven yet more probes are to be had."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from pytest_vmnet.errors import ConfigError
@@ -55,6 +56,20 @@ class Settings:
     def describe(self, dest: str) -> str:
         """Return ``vmnet_count = 300 (from ini)`` for messages."""
         return f"{dest} = {self.values[dest]!r} (from {self.sources[dest]})"
+
+    def address(self, dest: str) -> IPv4Address | None:
+        """Return the address that an option names; None for ``none`` or if it is not set.
+
+        Raises:
+            ConfigError: It is no address.
+        """
+        text = self.values[dest]
+        if text in {None, "none"}:
+            return None
+        try:
+            return IPv4Address(text)
+        except AddressValueError as problem:
+            raise ConfigError(f"{self.describe(dest)}: {problem}") from problem
 
     def shown(self) -> tuple[Setting, ...]:
         """Return all settings for the header; a secretive one shows its source only."""

@@ -261,6 +261,21 @@ GATE = (
         metavar="PATH",
     ),
     Option(
+        flag="--vmnet-bundle",
+        help="keep the raw evidence of the run in this folder: captures, outputs, facts, settings "
+        "(a new folder, or an older bundle, which is replaced)",
+        env=("VMNET_BUNDLE",),
+        parse=Path,
+        metavar="DIR",
+    ),
+    Option(
+        flag="--vmnet-replay",  # it takes the place of a site, so no environment may set it
+        help="judge and decide from this bundle, as then: nobody is asked, nothing is sent or "
+        "carried out; takes the place of --proxmox-node",
+        parse=Path,
+        metavar="DIR",
+    ),
+    Option(
         flag="--vmnet-strict",
         help="exit 7 instead of 0 after a run that had to heal",
         default=False,

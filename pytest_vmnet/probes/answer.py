@@ -45,6 +45,7 @@ class RawSweep:
         token: The token of its scripts' frames.
         answers: One for each host that took part.
         duration_s: How long it took.
+        notes: What is worth saying of how it was planned.
     """
 
     flows: tuple[FlowSpec, ...]
@@ -52,6 +53,7 @@ class RawSweep:
     token: str
     answers: tuple[RawAnswer, ...]
     duration_s: float
+    notes: tuple[str, ...] = ()
 
 
 def split_output(

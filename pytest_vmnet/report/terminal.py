@@ -66,6 +66,8 @@ def header_lines(settings: Sequence[Setting], width: int = 98) -> list[str]:
     lines = _wrapped("vmnet: ", "; ".join(parts), width) if parts else []
     if mode := known.get("vmnet-rebuild"):
         meaning = _REBUILD.get(mode.value, "not a mode that is known")
+        if known.get("vmnet-replay") and known["vmnet-replay"].value != "not set":
+            meaning = "decided as of then, and nothing is carried out: this is a replay"
         line = f"{plain(mode.value, 40)} ({plain(mode.source, 60)}) - {meaning}"
         names = known.get("vmnet-rebuildable")
         if "ARMED" in meaning and names:

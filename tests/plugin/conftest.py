@@ -7,6 +7,7 @@ import base64
 import datetime
 import json
 import os
+import re
 import runpy
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +27,46 @@ TOKEN = "root@pam!vmnet=s3cret"
 AUDITOR = "auditor@pve!vmnet=look"
 
 
+def _frame(token: str, name: str, data: str) -> str:
+    return f"@@{token} {name} {len(data)}\n{data}\n"
+
+
+def play(script: str, lost: frozenset[str]) -> str:
+    """Return what a guest's script would print on a network that loses all to *lost*."""
+    token = re.search(r"(?m)^T=(\w+)$", script)
+    if token is None:
+        return f"{_ROUTE}\n@@\n"
+    said = ""
+    for line in script.splitlines():
+        found = re.search(r" -c (\d+) .* (\S+) >ping\.(\d+)", line)
+        if found is None:
+            continue
+        count, address, number = int(found[1]), found[2], found[3]
+        answers = "" if address in lost else "".join(
+            f"64 bytes from {address}: icmp_seq={n} ttl=64 time=0.2 ms\n"
+            for n in range(1, count + 1)
+        )  # fmt: skip
+        received = answers.count("\n")
+        text = f"{answers}\n{count} packets transmitted, {received} received, 0% packet loss\n"
+        said += _frame(token[1], f"ping.{number}", text)
+    return said + _frame(token[1], "ifname", "eth0") + _frame(token[1], "neigh", "[]")
+
+
 class FakeAgent:
-    """A guest's agent that has no guest; ``mode`` is answer, absent, mute, hang, busy, refuse."""
+    """A guest's agent that has no guest.
+
+    Attributes:
+        mode: answer (but to no probe's script), probe (to that too), absent, mute, hang, busy,
+            refuse.
+        lost: Addresses that no probe gets an answer from.
+    """
 
     def __init__(self, vmid: int) -> None:
         self.vmid = vmid
         self.mode = "answer"
         self.calls: list[str] = []
+        self.lost: frozenset[str] = frozenset()
+        self._script = ""
 
     def ping(self) -> bool:
         if self.mode == "hang":
@@ -40,7 +74,7 @@ class FakeAgent:
         return self.mode not in {"absent", "hang"}
 
     def call(self, command: str, arguments: Any = None, *, timeout_s: float = 5) -> object:
-        del arguments, timeout_s
+        del timeout_s
         self.calls.append(command)
         if command == "guest-network-get-interfaces":
             address = {
@@ -53,11 +87,14 @@ class FakeAgent:
         if self.mode == "refuse":
             raise AgentError(f"Command {command} has been disabled")
         if command == "guest-exec":
+            self._script = base64.b64decode(arguments.get("input-data", "")).decode()
             return {"pid": 7}
         if command == "guest-exec-status":
             if self.mode == "busy" and self.calls.count("guest-exec") == 2:
                 return {"exited": len(self.calls) > 10}
             said = "" if self.mode == "mute" else f"{_ROUTE}\n@@\n"
+            if self.mode == "probe":
+                said = play(self._script, self.lost)
             data = base64.b64encode(said.encode()).decode()
             return {"exited": True, "exitcode": 0, "out-data": data}
         raise AgentError(f"Command {command} not found")
