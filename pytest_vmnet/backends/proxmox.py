@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -200,6 +200,7 @@ class Proxmox:
         stdin: bytes = b"",
         expect_s: float = 0,
         timeout_s: float = 30,
+        on_start: Callable[[], None] = lambda: None,
     ) -> AgentResult:
         """Run a command in a guest through its agent and wait for its end.
 
@@ -210,6 +211,7 @@ class Proxmox:
             stdin: Its input, at most 48 KiB.
             expect_s: Seconds before it is worth asking for the first time.
             timeout_s: Seconds after which waiting ends; the command itself has to bound itself.
+            on_start: Called once the agent has started the command.
 
         Raises:
             ProxmoxError: The agent cannot be reached, refuses, or does not end in time.
@@ -218,6 +220,7 @@ class Proxmox:
         begun = self._clock.monotonic()
         started = self.agent(node, vmid, "exec", command=argv, **extra)
         pid = int(started["pid"])
+        on_start()
         deadline = self._clock.monotonic() + timeout_s
         self._pause(min(expect_s, timeout_s))
         failures = 0

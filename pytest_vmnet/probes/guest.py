@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.facts import Capture, FlowSpec, HostFacts, PingResult
@@ -123,6 +123,7 @@ def probe_guest(
     token: str,
     hold_s: float,
     lead_s: float = 0,
+    on_start: Callable[[], None] = lambda: None,
 ) -> RawAnswer:
     """Run a guest's probes through its agent. What goes wrong is in ``problem``."""
     hold_s += lead_s
@@ -137,9 +138,12 @@ def probe_guest(
             stdin=body.encode(),
             expect_s=max(script.duration_s(flows) + lead_s, hold_s),
             timeout_s=script.time_limit_s(flows) + hold_s + 30,
+            on_start=on_start,
         )
     except BackendError as problem:
         return RawAnswer(host=guest.ident, problem=str(problem))
+    finally:
+        on_start()  # nobody waits for a guest that did not start
     source = f"{guest.ident}, probe output"
     return split_output(done.stdout, token, host=guest.ident, source=source)
 

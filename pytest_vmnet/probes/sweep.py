@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -21,6 +22,9 @@ from pytest_vmnet.probes.node import watches
 
 _LEAD_S = 2.0
 """The first probes leave so many times later than the slowest agent took for a short command."""
+
+_START_S = 30.0
+"""How long the gate's own probes wait for an agent to start its guest's, in seconds."""
 
 _LEAST_LEAD_S, _MOST_LEAD_S = 0.3, 5.0
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -127,6 +131,7 @@ def _start_probes(
 ) -> list[Future[RawAnswer]]:
     hold_s = script.duration_s(flows)
     lead_s = min(max(_LEAD_S * proxmox.slowest_exec_s, _LEAST_LEAD_S), _MOST_LEAD_S)
+    started = {guest.ident: threading.Event() for guest in guests if guest.agent}
     asked = [
         pool.submit(
             probe_guest,
@@ -137,12 +142,15 @@ def _start_probes(
             token=token,
             hold_s=hold_s,
             lead_s=lead_s,
+            on_start=started[guest.ident].set,
         )
         for guest in guests
         if guest.agent
     ]
     own = [flow for flow in flows if flow.source == GATE]
     if own:
+        for event in started.values():  # two agents at a time: the last one starts much later
+            event.wait(_START_S)
         asked.append(pool.submit(probe_local, local, own, mark=mark, token=token, lead_s=lead_s))
     return asked
 
