@@ -200,6 +200,7 @@ class Capture:
         since_ns: Time on the host's own clock from which it is known to have listened, in ns since
             the epoch; None if that is not known.
         until_ns: Time until which it is known to have listened; likewise.
+        time_doubt: Why its times count for nothing, or None; what was seen counts all the same.
     """
 
     host: str
@@ -208,6 +209,7 @@ class Capture:
     doubts: Mapping[CapturePoint, str] = field(default_factory=dict)
     since_ns: int | None = None
     until_ns: int | None = None
+    time_doubt: str | None = None
 
     def doubt(self, ifname: CapturePoint) -> str | None:
         """Return why "not seen" at an interface counts for nothing, or None if it counts."""
@@ -216,6 +218,24 @@ class Capture:
         if self.packets.damage:
             return f"its capture is damaged: {self.packets.damage}"
         return self.doubts.get(ifname)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What a node's counters said at one moment of a sweep.
+
+    Attributes:
+        t_ns: When, in ns since the epoch; exact to about 10 ms.
+        kind: ``counters`` of a device, ``qdisc`` of a device, ``neighbour``, ``softnet`` (all
+            CPUs) or ``pressure``.
+        ifname: The device, or None for the node as a whole.
+        values: What it said, under the tool's own names; counters since the device was made.
+    """
+
+    t_ns: int
+    kind: str
+    ifname: str | None
+    values: Mapping[str, int | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +300,8 @@ class HostFacts:
         moves: FDB events, nodes only.
         problem: Why the host could not be asked, or None; then the rest is empty.
         ifname: The guest's own name of the NIC under test, or None.
+        samples: Time-lapse of the devices on the paths, nodes only; a value holds until the next
+            sample of its kind and device.
     """
 
     host: str
@@ -290,6 +312,7 @@ class HostFacts:
     moves: tuple[FdbMove, ...] = ()
     problem: str | None = None
     ifname: str | None = None
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,3 +160,13 @@ def capture_points(flows: Sequence[FlowSpec], inventory: Inventory) -> dict[str,
             if waypoint.host in nodes:
                 wanted.setdefault(waypoint.host, set()).add(waypoint.ifname)
     return {node: tuple(sorted(names)) for node, names in sorted(wanted.items())}
+
+
+def path_devices(flows: Sequence[FlowSpec], inventory: Inventory) -> dict[str, tuple[str, ...]]:
+    """Return every device on the flows' ways, by node: captured or not, bridges too."""
+    wanted = {node: set(names) for node, names in capture_points(flows, inventory).items()}
+    ends = {end for flow in flows for end in (flow.source, flow.target)}
+    for guest in inventory.guests:
+        if guest.ident in ends:
+            wanted.setdefault(guest.node, set()).update(inventory.chain(guest).devices)
+    return {node: tuple(sorted(names)) for node, names in sorted(wanted.items())}

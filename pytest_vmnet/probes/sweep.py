@@ -12,7 +12,7 @@ from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.facts import GATE, FlowSpec
-from pytest_vmnet.core.route import capture_points
+from pytest_vmnet.core.route import capture_points, path_devices
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.errors import BackendError, VmnetError
 from pytest_vmnet.probes import script
@@ -88,7 +88,8 @@ def run_sweep(
     guests = taking_part(inventory, flows)
     points = {n: p for n, p in capture_points(flows, inventory).items() if n in shells}
     limit_s = script.time_limit_s(flows) + 30
-    plan = watches(points, flows, mark=mark, token=token, limit_s=limit_s)
+    devices = path_devices(flows, inventory)
+    plan = watches(points, flows, devices=devices, mark=mark, token=token, limit_s=limit_s)
     answers: list[RawAnswer] = []
     with ThreadPoolExecutor(max_workers=len(guests) + len(plan) + 2) as pool:
         starting = {watch: pool.submit(watch.start, shells[watch.node]) for watch in plan}

@@ -25,7 +25,8 @@ W, PCAP, PING = (
     for name in ("world", "frames", "pings")
 )
 MARK, TOKEN = "abcdefghijkl", "0123456789ab"
-BEFORE, AFTER = b"0123456789aB", b"0123456789aA"
+BEFORE, DURING, AFTER = b"0123456789aB", b"0123456789aD", b"0123456789aA"
+BEATS = 4
 POINTS = ("enp4s0", "tap111i0", "tap112i0", "tap113i0")
 ENDED = b"5 packets captured\n5 packets received by filter\n0 packets dropped by kernel\n"
 
@@ -42,8 +43,11 @@ WATCH = NodeWatch(
 )
 
 
-def capture(*canaries: bytes) -> bytes:
-    frames = [PCAP.sll2(PCAP.ipv4(PCAP.icmp(mark=each)), ifindex=99) for each in canaries]
+def capture(*canaries: bytes, beats: range | tuple[int, ...] = range(1, BEATS + 1)) -> bytes:
+    marks = [(each, 1) for each in canaries] + [(DURING, seq) for seq in beats]
+    frames = [
+        PCAP.sll2(PCAP.ipv4(PCAP.icmp(mark=each, seq=seq)), ifindex=99) for each, seq in marks
+    ]
     probe = PCAP.sll2(PCAP.ipv4(PCAP.icmp()), ifindex=111)
     return base64.b64encode(gzip.compress(PCAP.pcap(*frames, probe)))
 
@@ -55,6 +59,13 @@ def found(**changes: bytes | None) -> dict[str, bytes]:
         "capture.err": ENDED,
         "points": listing,
         "points.after": listing,
+        "beat": f"{BEATS} packets transmitted, 0 received, 100% packet loss".encode(),
+        "links.before": b"2: enp4s0: <UP,LOWER_UP> mtu 1500 master vmbr0 state UP group default\n"
+        b"111: tap111i0: <UP,LOWER_UP> mtu 1500 master vmbr0 state UP group default\n",
+        "clock.before": b"100.00 1764000000000000000 100.00\n",
+        "clock.after": b"106.00 1764000006000000000 106.00\n",
+        "samples": b"T 100.00\nD tap111i0 1 2 0 0 3 4 0 0\nT 100.20\nD tap111i0 9 8 0 0 3 4 0 0\n",
+        "qdisc.after": b'[{"kind":"htb","handle":"1:","dev":"tap111i0","drops":7},{"dev":"eth9"}]',
         "fdb": b"Timestamp: Mon Nov 23 20:26:38 2026 1 usec\n"
         b"bc:24:11:00:01:0b dev enp4s0 master vmbr0\n",
         "neigh": b'[{"dst":"192.0.2.1","dev":"vmbr0","state":["STALE"]}]',
@@ -72,12 +83,20 @@ def test_a_watch_becomes_facts() -> None:
     assert facts.problem is None
     assert facts.capture.points == {2: "enp4s0", 111: "tap111i0", 112: "tap112i0", 113: "tap113i0"}
     assert facts.capture.doubts == {}
-    assert facts.capture.packets.records == 3
+    assert facts.capture.packets.records == 3 + BEATS
     assert len(facts.capture.packets.sightings) == 1
     assert [(move.mac, move.ifname) for move in facts.moves] == [("bc:24:11:00:01:0b", "enp4s0")]
     assert [(rule.hook, rule.device) for rule in facts.rules] == [("egress", "tap112i0")]
     assert facts.pings[3].transmitted == 5
     assert len(facts.neighbours) == 1
+    assert facts.capture.time_doubt is None
+    assert [(s.t_ns - 1764000000000000000, s.kind, s.ifname) for s in facts.samples] == [
+        (0, "counters", "tap111i0"),
+        (200_000_000, "counters", "tap111i0"),
+        (6_000_000_000, "qdisc", "tap111i0"),
+    ]
+    assert facts.samples[1].values["rx_packets"] == 8
+    assert facts.samples[2].values == {"kind": "htb", "handle": "1:", "drops": 7}
 
 
 def without(listing: bytes, name: str) -> bytes:
@@ -94,6 +113,20 @@ DOUBTS = [
     ("packets-dropped", {"capture_err": ENDED.replace(b"0 packets dropped", b"7 packets dropped")},
      ALL, "tcpdump says: 7 packets dropped by kernel"),
     ("killed", {"capture_err": b""}, ALL, "tcpdump did not end by itself: it said nothing"),
+    ("deaf-for-a-while", {"capture": capture(BEFORE, AFTER, beats=(1, 4))}, ALL,
+     "2 of the 4 canaries sent during the probes were not captured"),
+    ("no-beat", {"beat": b"Killed\n"}, ALL,
+     "the canary that beats during the probes did not end by itself"),
+    ("cut-off", {"capture": capture(BEFORE, AFTER)[:12]}, ALL,
+     "pve1, capture, byte 0: packed data is cut off or too large"),
+    ("went-down", {"links":
+     b"111: tap111i0: <UP> mtu 1500 master vmbr0 state DOWN group default\n"
+     b"111: tap111i0: <UP,LOWER_UP> mtu 1500 master vmbr0 state UP group default\n"},
+     {"tap111i0"}, "the interface changed during the sweep: it lost its carrier"),
+    ("left-its-bridge", {"links":
+     b"2: enp4s0: <UP,LOWER_UP> mtu 1500 state UP group default\n"},
+     {"enp4s0"},
+     "the interface changed during the sweep: its master changed from vmbr0 to none"),
     ("never-there", {"points": without(LISTING, "tap111i0")}, {"tap111i0"},
      "the interface did not exist"),
     ("gone-at-the-end", {"points_after": without(LISTING, "enp4s0")}, {"enp4s0"},
@@ -126,6 +159,44 @@ def test_no_finding_says_that_a_doubted_point_did_not_see(fault, changes, points
     assert {(cell.requests, cell.replies, cell.doubt) for cell in cells} == {(None, None, why)}
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"capture": None}, "pve1, capture, byte 0: packed data is cut off"),
+        ({"capture": b"!"}, "pve1, capture, byte 0: packed data is damaged"),
+        ({"capture": base64.b64encode(gzip.compress(b"no pcap"))}, "pve1, capture, byte 7"),
+    ],
+)
+def test_a_damaged_capture_costs_its_own_points_and_nothing_else(changes, said) -> None:
+    facts = WATCH.facts(found(**changes))
+    assert facts.problem is None
+    assert set(facts.capture.doubts) == set(POINTS)
+    assert all(said in doubt for doubt in facts.capture.doubts.values())
+    assert facts.pings[3].transmitted == 5
+    assert facts.moves
+    assert facts.rules
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clock_after": b"106.00 1764000009000000000 106.00\n"}, "stepped by +3.000 s"),
+        ({"clock_after": b"106.00 1764000005500000000 106.00\n"}, "stepped by -0.500 s"),
+        ({"clock_after": b"date: not found\n"}, "could not be read"),
+        ({"clock_before": None}, "could not be read"),
+    ],
+)
+def test_a_step_of_the_clock_is_a_doubt_about_times_and_not_about_sightings(changes, said) -> None:
+    capture = WATCH.facts(found(**changes)).capture
+    assert said in capture.time_doubt
+    assert capture.doubts == {}
+
+
+def test_readings_that_were_taken_far_apart_prove_no_step() -> None:
+    slow = {"clock_after": b"106.00 1764000006400000000 107.00\n"}
+    assert WATCH.facts(found(**slow)).capture.time_doubt is None
+
+
 @pytest.mark.parametrize("points", [{"enp4s0"}, {"tap111i0"}, set(POINTS)])
 def test_in_doubt_the_look_alikes_stay_unknown(points) -> None:
     """Both die between enp4s0 and tap111i0: with one of the two in doubt nobody can tell."""
@@ -141,8 +212,6 @@ def test_in_doubt_the_look_alikes_stay_unknown(points) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"capture": None}, "pve1, capture, byte 0: packed data is cut off"),
-        ({"capture": b"!"}, "pve1, capture, byte 0: packed data is damaged"),
         ({"neigh": b"Cannot open netlink socket"}, "pve1, ip neigh, byte 0: expected"),
         ({"fdb": b"Timestamp: today 1 usec\n"}, "pve1, fdb events, line 1: stamp 'today'"),
     ],

@@ -102,7 +102,7 @@ def watch(*points: str, count: int = 0) -> NodeWatch:
 def left_behind(site: NamespaceShell) -> list[str]:
     """Return folders, ports and processes that a watch left on the node."""
     names = site.run("ls -d /run/vmnet-gate-* 2>/dev/null; ls /sys/class/net").text.split()
-    running = site.run("pgrep -l 'tcpdump|bridge|ping|timeout'").text.splitlines()
+    running = site.run("pgrep -l 'tcpdump|bridge|ping|timeout|perl|^ip$'").text.splitlines()
     return [name for name in names if "vmn" in name.replace("vmbr", "")] + running
 
 
@@ -133,10 +133,116 @@ def test_a_watch_sees_its_probes_and_leaves_nothing(site) -> None:
 def test_an_interface_that_is_made_anew_is_in_doubt(site) -> None:
     made = watch("tap111i0")
     made.start(site)
-    site.run("ip link del tap111i0; ip link add tap111i0 type dummy")
+    site.run("ip link del tap111i0; ip tuntap add dev tap111i0 mode tap")
     facts = made.read(made.fetch(site))
-    assert facts.capture.doubts == {"tap111i0": "the interface changed during the sweep"}
+    assert set(facts.capture.doubts) == {"tap111i0"}
+    assert facts.capture.doubts["tap111i0"].startswith("the interface changed during the sweep: ")
     assert left_behind(site) == []
+
+
+def capture_pid(site: NamespaceShell) -> int:
+    """Return the id of the running tcpdump, as the node knows it."""
+    return int(site.run("pgrep -x tcpdump").text.split()[0])
+
+
+def doubt(site: NamespaceShell, made: NodeWatch) -> str:
+    """End the watch and return the one doubt that all its points share."""
+    facts = made.read(made.fetch(site))
+    assert facts.problem is None
+    assert left_behind(site) == []
+    (why,) = set(facts.capture.doubts.values())
+    assert set(facts.capture.doubts) == set(made.points)
+    return why
+
+
+def test_a_capture_that_is_killed_half_way_proves_nothing(site) -> None:
+    made = watch("tap111i0", "vmbr0", count=5)
+    made.start(site)
+    site.run(f"sleep 0.3; kill -9 {capture_pid(site)}")
+    why = doubt(site, made)
+    assert why.startswith("tcpdump did not end by itself: ")
+
+
+def test_a_capture_that_ends_early_by_itself_proves_nothing(site) -> None:
+    made = watch("tap111i0")
+    made.start(site)
+    site.run(f"sleep 0.3; kill -INT {capture_pid(site)}; sleep 0.5")
+    assert doubt(site, made) == "the canary sent after the probes was not captured"
+
+
+def test_a_capture_that_only_sleeps_for_a_while_misses_nothing(site) -> None:
+    made = watch("tap111i0", count=20)
+    made.start(site)
+    pid = capture_pid(site)
+    site.run(f"kill -STOP {pid}; sleep 1; kill -CONT {pid}")
+    facts = made.read(made.fetch(site))
+    assert facts.capture.doubts == {}
+    assert len(facts.capture.packets.sightings) == 40
+
+
+FLOOD = """\
+import socket, struct
+port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+port.bind(("eth0", 0))
+arp = struct.pack("!6s6sHHHBBH6s4s6s4s", b"\\xff" * 6, b"\\x02" * 6, 0x806, 1, 0x800, 6, 4, 1,
+                  b"\\x02" * 6, bytes(4), bytes(6), bytes(4))
+for _ in range(120_000):
+    port.send(arp)
+"""
+
+
+def test_a_capture_whose_buffer_overflows_proves_nothing(site) -> None:
+    made = watch("tap111i0")
+    made.start(site)
+    pid = capture_pid(site)
+    site.run(f"kill -STOP {pid}")
+    site.in_guest(["python3", "-c", shlex.quote(FLOOD)])
+    site.run(f"kill -CONT {pid}")
+    why = doubt(site, made)
+    assert "dropped by kernel" in why
+
+
+@pytest.mark.parametrize(
+    ("act", "why"),
+    [
+        ("ip link set tap111i0 down; ip link set tap111i0 up", "it was set down"),
+        ("ip link set tap111i0 nomaster; ip link set tap111i0 master vmbr0",
+         "its master changed from vmbr0 to none"),
+    ],
+)  # fmt: skip
+def test_a_point_that_changes_and_is_as_before_at_the_end_is_in_doubt(site, act, why) -> None:
+    made = watch("tap111i0")
+    made.start(site)
+    site.run(act)
+    assert doubt(site, made) == f"the interface changed during the sweep: {why}"
+
+
+def test_what_does_not_keep_frames_from_a_capture_is_no_doubt(site) -> None:
+    made = watch("tap111i0")
+    made.start(site)
+    site.run(
+        "ip link set tap111i0 mtu 1400; ip link set tap111i0 promisc on; ip link set vmbr0 down"
+    )
+    assert made.read(made.fetch(site)).capture.doubts == {}
+
+
+def test_counters_are_sampled_while_the_watch_runs(site) -> None:
+    made = replace(watch("tap111i0", count=50), devices=("tap111i0", "vmbr0", "tap999i0"))
+    made.start(site)
+    facts = made.read(made.fetch(site))
+    assert facts.capture.time_doubt is None
+    kinds = {sample.kind for sample in facts.samples}
+    assert {"counters", "qdisc", "softnet", "neighbour"} <= kinds
+    sent = [
+        int(s.values["tx_packets"]) for s in facts.samples
+        if (s.kind, s.ifname) == ("counters", "tap111i0")
+    ]  # fmt: skip
+    assert sent[-1] - sent[0] >= 45
+    assert sent == sorted(sent)
+    stamps = facts.capture.packets.sightings["t_ns"]
+    counted = [s.t_ns for s in facts.samples if s.kind == "counters" and s.ifname == "tap111i0"]
+    assert counted[0] - 1e9 < stamps.min() < counted[-1] + 0.5e9
+    assert {s.ifname for s in facts.samples if s.kind == "counters"} == {"tap111i0", "vmbr0"}
 
 
 def test_a_watch_of_nothing_does_not_start_and_leaves_nothing(site) -> None:

@@ -1,0 +1,227 @@
+"""The POSIX shell of a node's watch: capture, canaries, events, sampler, control probes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from pytest_vmnet.core.facts import FlowSpec
+from pytest_vmnet.core.topology import CapturePoint
+from pytest_vmnet.probes import script
+
+_MAX_PACKETS = 2_000_000
+_MAX_SAMPLED = 3_000_000
+_SAMPLE_S = 0.2
+_BEAT_S = 0.25
+
+# One long-lived process without a child; it writes only what changed. Perl is part of every
+# Debian, and of Proxmox; where it is missing there are no samples.
+_SAMPLER = r"""
+my ($limit, $pause, $room, @devices) = @ARGV;
+my %wanted = map { $_ => 1 } @devices;
+my (%said, @out, $begun);
+$| = 1;
+sub lines { open(my $f, '<', $_[0]) or return (); my @l = <$f>; close $f; @l }
+sub tell_of {
+  my ($key, $text) = @_;
+  return if defined $said{$key} && $said{$key} eq $text;
+  $said{$key} = $text;
+  push @out, "$key $text\n";
+}
+while (1) {
+  my ($up) = split ' ', (lines('/proc/uptime'))[0];
+  $begun //= $up;
+  last if $up - $begun > $limit;
+  @out = ("T $up\n");
+  for (lines('/proc/net/dev')) {
+    next unless /^\s*(\S+?):\s*(.*\S)/ && $wanted{$1};
+    my ($name, @v) = ($1, split ' ', $2);
+    tell_of("D $name", "@v[0..3,8..11]");
+  }
+  my ($dropped, $squeezed) = (0, 0);
+  for (lines('/proc/net/softnet_stat')) {
+    my @v = split;
+    $dropped += hex $v[1];
+    $squeezed += hex $v[2];
+  }
+  tell_of('S', "$dropped $squeezed");
+  for my $kind (qw(cpu io memory)) {
+    for (lines("/proc/pressure/$kind")) { tell_of("P $kind", $1) if /^some .*total=(\d+)/ }
+  }
+  for (lines('/proc/net/arp')) {
+    my @v = split;
+    tell_of("N $v[0] $v[5]", "$v[2] $v[3]") if @v == 6 && $wanted{$v[5]};
+  }
+  my $text = join '', @out;
+  last if ($room -= length $text) < 0;
+  print $text;
+  select undef, undef, undef, $pause;
+}
+"""
+
+_CLOCK = """\
+clock() {
+  read -r first _ </proc/uptime; real=$(date +%s%N); read -r last _ </proc/uptime
+  echo "$first $real $last"
+}
+"""
+
+_START = """\
+command -v tcpdump >/dev/null || {{ echo 'tcpdump is not installed' >&2; exit 69; }}
+d=/run/vmnet-gate-{token}
+mkdir -m 700 "$d" && cd "$d" || exit 70
+setsid sh -c 'sleep {ttl}; ip link del {canary}; rm -rf "$1"' reaper "$d" \\
+  >/dev/null 2>&1 </dev/null & echo $! >reaper
+ip link add {canary} type veth peer name {canary}p && ip link set {canary} up \\
+  && ip link set {canary}p up || echo 'no canary port' >canary.failed
+for p in {points}; do
+  i=$(cat /sys/class/net/$p/ifindex 2>/dev/null) && echo "$i $p" >>points
+done
+[ -s points ] || {{ echo 'none of its interfaces exists' >&2; exit 71; }}
+f=
+while read -r i p; do f="$f${{f:+ or }}ifindex $i"; done <points
+c=$(cat /sys/class/net/{canary}/ifindex 2>/dev/null || echo 0)
+setsid {tcpdump} >/dev/null 2>capture.err </dev/null & capture=$!
+echo $capture >capture.pid
+listening capture.err $capture || {{ cat capture.err >&2; exit 72; }}
+setsid timeout {limit} bridge -t monitor fdb >fdb 2>&1 </dev/null & echo $! >fdb.pid
+setsid timeout {limit} ip -o monitor link >links 2>&1 </dev/null & echo $! >links.pid
+ip -o link >links.before 2>&1
+tc -s -j qdisc show >qdisc.before 2>/dev/null || rm -f qdisc.before
+{canary_before}
+setsid timeout {limit} {beat} >beat 2>&1 </dev/null & echo $! >beat.pid
+clock >clock.before
+setsid timeout {limit} perl -e {sampler} {limit} {sample_s} {room} {devices} \\
+  >samples 2>/dev/null </dev/null & echo $! >samples.pid
+{pings}
+echo $pings >pings.pid
+echo ready
+"""
+
+_STOP = """\
+d=/run/vmnet-gate-{token}
+cd "$d" || {{ echo 'its folder is gone: the time limit was reached' >&2; exit 73; }}
+i=0
+while pgrep -f {running} >/dev/null 2>&1 && [ $i -lt 40 ]; do i=$((i+1)); sleep 0.25; done
+gone() {{ i=0; while kill -0 "$1" 2>/dev/null && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done; }}
+kill -INT "$(cat beat.pid)" 2>/dev/null
+gone "$(cat beat.pid)"
+{canary_after} & canary=$!
+i=0
+until grep -qaF {after} capture.pcap || [ $i -ge 30 ]; do i=$((i+1)); sleep 0.1; done
+kill $canary 2>/dev/null
+kill -INT "$(cat capture.pid)" 2>/dev/null
+gone "$(cat capture.pid)"
+clock >clock.after
+kill "$(cat fdb.pid)" "$(cat links.pid)" "$(cat samples.pid)" 2>/dev/null
+# They have ended: their ids may be somebody else's soon.
+rm -f capture.pid fdb.pid links.pid samples.pid beat.pid pings.pid
+while read -r i p; do
+  [ "$(cat /sys/class/net/$p/ifindex 2>/dev/null)" = "$i" ] && echo "$i $p"
+done <points >points.after
+ip -j -4 neigh >neigh 2>&1
+tc -s -j qdisc show >qdisc.after 2>/dev/null || rm -f qdisc.after
+nft -a list ruleset >rules 2>rules.err || rm -f rules
+pack capture.pcap; emit capture capture.pcap.b64
+for f in capture.err canary.failed points points.after beat links.before links fdb neigh rules \\
+  clock.before clock.after samples qdisc.before qdisc.after ping.*; do
+  emit "$f" "$f"
+done
+"""
+
+_CLEAN = """\
+d=/run/vmnet-gate-{token}
+[ -d "$d" ] || exit 0
+for f in capture.pid fdb.pid links.pid samples.pid beat.pid reaper; do
+  [ -s "$d/$f" ] && kill -- -"$(cat "$d/$f")" 2>/dev/null
+done
+[ -s "$d/pings.pid" ] && kill $(cat "$d/pings.pid") 2>/dev/null
+ip link del {canary} 2>/dev/null
+rm -rf "$d"
+"""
+
+
+def canary_token(token: str, when: str) -> str:
+    """Return the 12 characters that a canary carries: ``B`` before, ``D`` during, ``A`` after."""
+    return (token + "000000000000")[:11] + when
+
+
+def _port(token: str) -> str:
+    """Return the name of the port that is made for the canaries."""
+    return f"vmnc{token[:8]}"
+
+
+def _canary(token: str, when: str, *how: str) -> str:
+    words = ["ping", "-n", *how, "-W", "1", "-b", "-s", "56", "-I", _port(token)]
+    return shlex.join(
+        [*words, "-p", script.pattern(canary_token(token, when), 0), "255.255.255.255"]
+    )
+
+
+def start(
+    *,
+    points: Sequence[CapturePoint],
+    devices: Sequence[str],
+    flows: Sequence[FlowSpec],
+    mark: str,
+    token: str,
+    limit_s: int,
+) -> str:
+    """Return the script that starts a watch and ends once it is listening.
+
+    Args:
+        points: Interfaces to capture.
+        devices: Devices whose counters are sampled.
+        flows: Control flows that the node itself sends.
+        mark: The run's mark.
+        token: Token of the sweep; names the folder and the canaries' port.
+        limit_s: Seconds after which everything ends by itself.
+    """
+    wanted = script.probe_filter(mark)
+    expression = f"(ifindex CANARY and icmp) or ((POINTS) and ({wanted}))"
+    argv = script.tcpdump_argv("any", expression, limit_s, _MAX_PACKETS)
+    quoted = " ".join(
+        f'"{word.replace("CANARY", "$c").replace("POINTS", "$f")}"'
+        if "CANARY" in word
+        else shlex.quote(word)
+        for word in argv
+    )
+    return (
+        script.preamble(token)
+        + _CLOCK
+        + _START.format(
+            token=token,
+            ttl=limit_s + 60,
+            canary=_port(token),
+            points=shlex.join(points),
+            devices=shlex.join(devices),
+            tcpdump=quoted,
+            limit=limit_s,
+            canary_before=_canary(token, "B", "-c", "1") + " >/dev/null 2>&1",
+            beat=_canary(token, "D", "-i", f"{_BEAT_S:g}"),
+            sampler=shlex.quote(_SAMPLER),
+            sample_s=f"{_SAMPLE_S:g}",
+            room=_MAX_SAMPLED,
+            pings=script.start_pings(flows, mark).replace("2>&1 &", "2>&1 </dev/null &"),
+        )
+    )
+
+
+def stop(*, mark: str, token: str) -> str:
+    """Return the script that ends a watch and prints what it has."""
+    return (
+        script.preamble(token)
+        + _CLOCK
+        + _STOP.format(
+            token=token,
+            # Written so that it does not match the shell whose argument this script is.
+            running=shlex.quote(f"[p]ing .*{mark.encode().hex()}"),
+            canary_after=_canary(token, "A", "-c", "1") + " >/dev/null 2>&1",
+            after=canary_token(token, "A"),
+        )
+    )
+
+
+def clean(*, token: str) -> str:
+    """Return the script that removes whatever a watch left."""
+    return _CLEAN.format(token=token, canary=_port(token))
