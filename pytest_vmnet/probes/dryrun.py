@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from pytest_vmnet.core.budget import PACKETS_PER_PROBE, Budget, described, loads
 from pytest_vmnet.core.facts import GATE, FlowSpec
-from pytest_vmnet.core.route import capture_points
+from pytest_vmnet.core.route import capture_points, path_devices
 from pytest_vmnet.core.topology import Inventory
 from pytest_vmnet.probes import script, wiring
 from pytest_vmnet.probes.guest import guest_script
@@ -61,7 +61,9 @@ def _nodes(inventory: Inventory, flows: Sequence[FlowSpec], shells: Collection[s
     points = {n: p for n, p in capture_points(flows, inventory).items() if n in shells}
     limit_s = script.time_limit_s(flows) + 30
     lines = []
-    for watch in watches(points, flows, mark=_MARK, token=_TOKEN, limit_s=limit_s):
+    devices = path_devices(flows, inventory)
+    plan = watches(points, flows, devices=devices, mark=_MARK, token=_TOKEN, limit_s=limit_s)
+    for watch in plan:
         lines += [
             *_shown(f"{watch.node}, over SSH, before everything", "id -u\n"),
             *_shown(f"{watch.node}, over SSH, to read its wiring", wiring.read_script()),
