@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from pytest_vmnet.core import stats
 from pytest_vmnet.core.budget import Budget, Fitted, Sampling, affordable_peers, fit
 from pytest_vmnet.core.diagnosis import diagnose
+from pytest_vmnet.core.external import External, parse_external
 from pytest_vmnet.core.facts import Sweep
 from pytest_vmnet.core.judge import Judgement, Threshold, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
@@ -56,7 +57,7 @@ class Gate:
         self.frame = frame
         self.source = source
         self._progress = progress
-        self._external = settings.address("vmnet_external")
+        self._external = _external(settings)
         self.inventory: Inventory | None = None
         self.resource_problems: dict[int, str] = {}
         self.unfinished: RunOutcome | None = None  # what was known when an act was interrupted
@@ -108,7 +109,9 @@ class Gate:
     def _targets(self, peers: str, nodes_with_shell: frozenset[str]) -> Targets:
         return Targets(
             peers=peers,
-            external=self._external,
+            external=self._external.v4,
+            external6=self._external.v6,
+            large=True,
             inbound=self.settings["vmnet_inbound"] == "auto",
             nodes_with_shell=nodes_with_shell,
         )
@@ -224,7 +227,7 @@ class Gate:
             for host, facts in sorted(sweeps[0].hosts.items())
             if facts.problem and host not in judgement.guests
         ]
-        if self._external is None:
+        if not any(self._external):
             notes.append("no external flow: --vmnet-external is not given")
         notes += [
             f"{outcome.guest.ident}: no gateway is known, so none is probed"
@@ -240,9 +243,16 @@ class Gate:
         )
 
 
+def _external(settings: Settings) -> External:
+    try:
+        return parse_external(settings["vmnet_external"])
+    except ValueError as problem:
+        raise ConfigError(f"{settings.describe('vmnet_external')}: {problem}") from problem
+
+
 def _may_say_more(guest: Guest, sweep: Sweep) -> bool:
     """Tell whether more probes may prove something: it answered, or others probe it."""
     facts = sweep.hosts.get(guest.ident)
     if facts is None:
-        return not guest.agent and guest.address is not None
+        return not guest.agent and bool(guest.address or guest.address6)
     return not facts.problem

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_vmnet.core.topology import CapturePoint
-from pytest_vmnet.core.words import FlowKind
+from pytest_vmnet.core.words import FlowKind, PingKind
 
 GATE = "workstation"
 """The host that the gate itself runs on, as an end of a flow."""
@@ -38,7 +38,9 @@ Sightings = npt.NDArray[np.void]
 
 Address = IPv4Address | IPv6Address
 
-MAIN_LANE = "main"
+MAIN_LANE, IPV6_LANE, LARGE_LANE = "main", "ipv6", "large"
+"""Lanes of probes between the same two ends; the large one may add a failure, never a pass."""
+
 SMALL_SIZE = 56
 """Payload bytes of a probe behind its ICMP header, as ``ping`` sends them by itself."""
 
@@ -62,6 +64,7 @@ class FlowSpec:
         interval_s: Seconds between two probes.
         size: Payload bytes behind the ICMP header.
         lane: Tells flows between the same two ends apart: ``main``, ``ipv6``, ``large``.
+        ping: The prober's ping; one that is not iputils' cannot carry the run's mark.
     """
 
     number: int
@@ -73,6 +76,7 @@ class FlowSpec:
     interval_s: float
     size: int = SMALL_SIZE
     lane: str = MAIN_LANE
+    ping: PingKind = PingKind.IPUTILS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +89,7 @@ class PingResult:
         duplicates: Number of further answers.
         errors: (source address, text) of ICMP errors, with how often each came.
         complaint: What it wrote to its error output, at most a few lines.
+        size: Payload bytes of its probes as it said them, or None.
     """
 
     transmitted: int
@@ -92,6 +97,7 @@ class PingResult:
     duplicates: int = 0
     errors: Mapping[tuple[str, str], int] = field(default_factory=dict)
     complaint: str = ""
+    size: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +248,7 @@ class Sample:
 class Neighbour:
     """One line of ``ip neigh``; the state exactly as it says it, in lower case."""
 
-    address: IPv4Address
+    address: Address
     ifname: str
     lladdr: str | None
     state: str

@@ -36,12 +36,14 @@ class Part:
         spec: What was planned.
         ledger: What became of its packets, or None if its prober could not say.
         rtts: Round-trip times in ms.
+        size: Payload bytes that were sent, or None for as planned.
         problem: Why its prober could not say, or None.
     """
 
     spec: FlowSpec
     ledger: FlowLedger | None
     rtts: tuple[float, ...] = ()
+    size: int | None = None
     problem: str | None = None
 
 
@@ -61,7 +63,7 @@ def _parts(inventory: Inventory, sweep: Sweep) -> Iterator[Part]:
             told = problem or f"{spec.source} could not say what it sent to {spec.target}"
             yield Part(spec, None, problem=told)
         else:
-            yield Part(spec, ledger, rtts=tuple(ping.rtt_ms.values()))
+            yield Part(spec, ledger, rtts=tuple(ping.rtt_ms.values()), size=ping.size)
 
 
 class FlowBuilder:
@@ -131,6 +133,8 @@ class FlowBuilder:
             rtt_avg_ms=sum(rtts) / len(rtts) if rtts else None,
             rtt_max_ms=max(rtts, default=None),
             note=notes[0] if notes else None,
+            size=parts[0].size or parts[0].spec.size,
+            lane=parts[0].spec.lane,
         )
 
     def _verdict(
@@ -152,7 +156,7 @@ class FlowBuilder:
 def _order(key: _Key) -> tuple[int, bool, str, str]:
     """Sort by kind, the main lane before the others."""
     kind, other, lane = key
-    return ORDER.index(kind), lane != MAIN_LANE, other, lane
+    return ORDER.index(kind), lane != MAIN_LANE, lane, other
 
 
 def _pooled_points(ledgers: Sequence[FlowLedger], source: str) -> tuple[PointCount, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_vmnet.core.blame import Blame
-from pytest_vmnet.core.facts import Sweep
+from pytest_vmnet.core.facts import IPV6_LANE, LARGE_LANE, MAIN_LANE, Sweep
 from pytest_vmnet.core.flows import ORDER, FlowBuilder, Part, parts_of
 from pytest_vmnet.core.ledger import FlowLedger
 from pytest_vmnet.core.neighbours import check_neighbours
@@ -46,13 +46,16 @@ class Judged:
         failing = [
             flow
             for flow in self.flows
-            if flow.verdict is not Verdict.HEALTHY and flow.counted_against == self.guest.ident
+            if flow.verdict is not Verdict.HEALTHY
+            and flow.counted_against == self.guest.ident
+            and (flow.verdict is Verdict.UNHEALTHY or flow.lane != LARGE_LANE)
         ]
         return min(failing, key=_rank, default=None)
 
 
-def _rank(flow: Flow) -> tuple[bool, int, str]:
-    return flow.verdict is not Verdict.UNHEALTHY, ORDER.index(flow.kind), flow.target
+def _rank(flow: Flow) -> tuple[bool, int, bool, str]:
+    is_aside = flow.lane != MAIN_LANE
+    return flow.verdict is not Verdict.UNHEALTHY, ORDER.index(flow.kind), is_aside, flow.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ def _verdict(
 ) -> tuple[Verdict, str]:
     if fault := _fault(guest, flows, checks):
         return Verdict.UNHEALTHY, fault
+    flows = [flow for flow in flows if flow.lane != LARGE_LANE]  # they can add a failure alone
     if doubt := _doubt(guest, flows, sweeps):
         return Verdict.INCONCLUSIVE, doubt
     clean = [flow for flow in flows if flow.verdict is Verdict.HEALTHY]
@@ -135,7 +139,8 @@ def _fault(guest: Guest, flows: Sequence[Flow], checks: Sequence[NeighbourCheck]
         worst = max(bad, key=lambda flow: flow.loss)
         return (
             f"{len(bad)} of {len(flows)} flows lose more than {worst.max_loss:.1%}; "
-            f"worst {worst.source} -> {worst.target}: {worst.lost} of {worst.transmitted} lost"
+            f"worst {worst.source} -> {worst.target}{_which(worst)}: {worst.lost} of "
+            f"{worst.transmitted} lost"
         )
     if broken := [c for c in checks if c.broken and c.counted_against == guest.ident]:
         first = broken[0]
@@ -153,8 +158,9 @@ def _doubt(guest: Guest, flows: Sequence[Flow], sweeps: Sequence[Sweep]) -> str 
     for flow in flows:
         if flow.counted_against == guest.ident and flow.verdict is Verdict.INCONCLUSIVE:
             return flow.note or (
-                f"{flow.source} -> {flow.target}: {flow.lost} of {flow.transmitted} lost, which "
-                f"proves neither more nor less than {flow.max_loss:.1%}"
+                f"{flow.source} -> {flow.target}{_which(flow)}: {flow.lost} of "
+                f"{flow.transmitted} lost, which proves neither more nor less than "
+                f"{flow.max_loss:.1%}"
             )
     outgoing = [flow for flow in flows if flow.kind is not FlowKind.INBOUND or not guest.agent]
     if any(flow.verdict is Verdict.HEALTHY for flow in outgoing):
@@ -164,6 +170,13 @@ def _doubt(guest: Guest, flows: Sequence[Flow], sweeps: Sequence[Sweep]) -> str 
     if outgoing:
         return f"none of its {len(outgoing)} flows to others could be proven to work"
     return "it has neither a gateway nor a peer to probe"
+
+
+def _which(flow: Flow) -> str:
+    """Return what tells a flow apart from the main one between the same two ends."""
+    if flow.lane == LARGE_LANE:
+        return f" ({flow.size} bytes)"
+    return " (IPv6)" if flow.lane == IPV6_LANE else ""
 
 
 def _unseen(probed: int) -> str:
@@ -181,7 +194,7 @@ def _blind(guest: Guest, sweeps: Sequence[Sweep]) -> str | None:
     A guest that has no agent is tested from outside, by what others send to it; one whose agent
     is configured and does not help is not.
     """
-    if guest.address is None:
+    if guest.address is None and guest.address6 is None:
         return "its address is not known, so nothing could be probed"
     said = (sweep.hosts.get(guest.ident) for sweep in sweeps)
     return next((facts.problem for facts in said if facts and facts.problem), None)

@@ -19,7 +19,7 @@ from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep, Waypoint
 from pytest_vmnet.core.outcome import Death, PointCount
 from pytest_vmnet.core.route import Path, path_of
 from pytest_vmnet.core.topology import Inventory
-from pytest_vmnet.core.words import Leg
+from pytest_vmnet.core.words import Leg, PingKind
 
 Cells = npt.NDArray[np.bool_]
 
@@ -159,7 +159,7 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
             if rows is not None:
                 wrong = _enter(rows, times[:, index], waypoint, macs.get(flow.source))
                 strays |= {(index, leg): packets for leg, packets in wrong.items()}
-            doubt = _doubt(sweep.hosts.get(waypoint.host), waypoint.ifname)
+            doubt = _unmarked(flow) or _doubt(sweep.hosts.get(waypoint.host), waypoint.ifname)
             window = None if doubt else _window((times[:, index] != 0).any(axis=0), answered)
             if window is None:
                 doubt = doubt or "probes that were answered passed it unseen"
@@ -239,6 +239,12 @@ def _window(seen: Cells, answered: Cells) -> Cells | None:
     window[:first] = not missed[:first].any()
     window[last + 1 :] = not missed[last + 1 :].any()
     return None if (missed & window).any() else window
+
+
+def _unmarked(flow: FlowSpec) -> str | None:
+    if flow.ping is PingKind.IPUTILS:
+        return None
+    return "the prober's ping is busybox's, whose packets cannot carry this run's mark"
 
 
 def _doubt(facts: HostFacts | None, ifname: str) -> str | None:

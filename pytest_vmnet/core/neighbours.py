@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
 
-from pytest_vmnet.core.facts import GATE, Neighbour, Sweep, latest_facts
+from pytest_vmnet.core.facts import (
+    GATE,
+    IPV6_LANE,
+    LARGE_LANE,
+    Address,
+    Neighbour,
+    Sweep,
+    latest_facts,
+)
 from pytest_vmnet.core.outcome import Flow, NeighbourCheck
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
@@ -37,7 +44,7 @@ def _check(
     guest: Guest,
     flow: Flow,
     inventory: Inventory,
-    table: Mapping[IPv4Address, Neighbour],
+    table: Mapping[Address, Neighbour],
     sweeps: Sequence[Sweep],
 ) -> NeighbourCheck | None:
     address, expected = _expected(guest, flow, inventory, sweeps)
@@ -68,28 +75,43 @@ def _check(
 
 def _expected(
     guest: Guest, flow: Flow, inventory: Inventory, sweeps: Sequence[Sweep]
-) -> tuple[IPv4Address | None, str | None]:
+) -> tuple[Address | None, str | None]:
     """Return the address that a flow needs a neighbour entry for, and the MAC to be in it."""
+    if flow.lane == LARGE_LANE:
+        return None, None  # the main lane's entry is the same
+    is_6 = flow.lane == IPV6_LANE
     if flow.kind is FlowKind.PEER:
         peer = inventory.guest(flow.target)
-        network = guest.interface.network if guest.interface else ()
-        return (peer.address if peer.address in network else None), peer.nic.mac
+        interface = guest.interface6 if is_6 else guest.interface
+        address = peer.address6 if is_6 else peer.address
+        network = interface.network if interface else ()
+        return (address if address in network else None), peer.nic.mac
     if flow.kind is FlowKind.GATEWAY:
-        return guest.gateway, _common_lladdr(guest, inventory, sweeps)
+        gateway = guest.gateway6 if is_6 else guest.gateway
+        return gateway, _common_lladdr(guest, gateway, inventory, sweeps)
     return None, None
 
 
-def _common_lladdr(guest: Guest, inventory: Inventory, sweeps: Sequence[Sweep]) -> str | None:
-    """Return the gateway's MAC that most hosts of the same segment agree on, if more than one."""
+def _common_lladdr(
+    guest: Guest, gateway: Address | None, inventory: Inventory, sweeps: Sequence[Sweep]
+) -> str | None:
+    """Return the gateway's MAC that most hosts of the same segment agree on, if more than one.
+
+    A link-local gateway may be another host on another segment, so only guests of the same
+    bridge and VLAN have a say on it.
+    """
     votes: Counter[str] = Counter()
-    segment = {g.ident for g in inventory.guests if g.gateway == guest.gateway} | {GATE}
-    segment |= {node.name for node in inventory.nodes}
+    segment = {g.ident for g in inventory.guests if gateway in {g.gateway, g.gateway6}}
+    if gateway is not None and gateway.is_link_local:
+        segment = {ident for ident in segment if _on_one_wire(inventory.guest(ident), guest)}
+    else:
+        segment |= {GATE} | {node.name for node in inventory.nodes}
     for host in sorted(segment):
         if facts := latest_facts(sweeps, host):
             votes.update(
                 entry.lladdr
                 for entry in facts.neighbours
-                if entry.address == guest.gateway and entry.lladdr
+                if entry.address == gateway and entry.lladdr
             )
     ranked = votes.most_common(2)
     if not ranked or ranked[0][1] < 2 or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
@@ -97,7 +119,12 @@ def _common_lladdr(guest: Guest, inventory: Inventory, sweeps: Sequence[Sweep]) 
     return ranked[0][0]
 
 
-def _announced(address: IPv4Address, lladdr: str | None, sweeps: Sequence[Sweep]) -> bool:
+def _on_one_wire(one: Guest, other: Guest) -> bool:
+    places = {(g.node, g.nic.bridge, g.nic.tag) for g in (one, other)}
+    return len(places) == 1
+
+
+def _announced(address: Address, lladdr: str | None, sweeps: Sequence[Sweep]) -> bool:
     """Tell whether somebody with that MAC said by ARP that the address is his."""
     return any(
         arp.spa == address and arp.sha == lladdr

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
 
-from pytest_vmnet.core.facts import GATE, FlowSpec
+from pytest_vmnet.core.facts import GATE, IPV6_LANE, LARGE_LANE, MAIN_LANE, Address, FlowSpec
 from pytest_vmnet.core.topology import Guest, Inventory
-from pytest_vmnet.core.words import FlowKind
+from pytest_vmnet.core.words import FlowKind, PingKind
 from pytest_vmnet.errors import ConfigError
 
 SECOND_END_COUNT = 30
@@ -19,6 +19,12 @@ MAX_PROBES = 60_000
 
 MAX_FLOWS = 65_000
 """Most flows of one sweep: a flow's number has 16 bits as well."""
+
+LARGE_INTERVAL_S = 1.0
+"""Seconds between two full-sized packets: they may add a failure, and load nothing."""
+
+_HEADERS = 20 + 8
+_USUAL_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +54,16 @@ class Targets:
         external: Address beyond the gateway, or None.
         inbound: Whether the gate's own host probes the guests.
         nodes_with_shell: Nodes that can send control probes.
+        external6: IPv6 address beyond the IPv6 gateway, or None.
+        large: Whether each guest sends full-sized packets to its gateway as well.
     """
 
     peers: str
     external: IPv4Address | None
     inbound: bool
     nodes_with_shell: frozenset[str]
+    external6: IPv6Address | None = None
+    large: bool = False
 
 
 def same_segment(one: Guest, other: Guest, inventory: Inventory) -> bool:
@@ -61,13 +71,7 @@ def same_segment(one: Guest, other: Guest, inventory: Inventory) -> bool:
 
     On two nodes, bridges of the same name are one segment if both lead out of their node.
     """
-    if one.interface is None or other.interface is None or not (one.nics and other.nics):
-        return False
-    alike = (
-        one.nic.bridge == other.nic.bridge
-        and one.nic.tag == other.nic.tag
-        and one.interface.network == other.interface.network
-    )
+    alike = bool(_segment(one)) and _segment(one) == _segment(other)
     if not alike or one.node == other.node:
         return alike
     return all(inventory.chain(guest).ways for guest in (one, other))
@@ -87,7 +91,7 @@ class Peers:
     def __init__(self, inventory: Inventory, wanted: str) -> None:
         self._inventory = inventory
         self._wanted = wanted
-        self._addressed = [guest for guest in inventory.guests if guest.address]
+        self._addressed = [g for g in inventory.guests if g.address or g.address6]
         self._alike: dict[tuple[object, ...], list[Guest]] = {}
         for guest in self._addressed:
             self._alike.setdefault(_segment(guest), []).append(guest)
@@ -105,7 +109,7 @@ class Peers:
         if self._wanted == "all":
             return self._addressed
         alike = self._alike.get(_segment(guest), [])
-        if guest.interface is None or not guest.nics:
+        if not _segment(guest):
             return []
         return [
             other
@@ -115,10 +119,14 @@ class Peers:
 
 
 def _segment(guest: Guest) -> tuple[object, ...]:
-    """Return what guests of one segment share, whatever node they are on."""
-    if guest.interface is None or not guest.nics:
+    """Return what guests of one segment share, whatever node they are on.
+
+    The subnet is that of IPv4; that of IPv6 where there is no IPv4.
+    """
+    subnet = guest.interface or guest.interface6
+    if subnet is None or not guest.nics:
         return ()
-    return guest.nic.bridge, guest.nic.tag, guest.interface.network
+    return guest.nic.bridge, guest.nic.tag, subnet.network
 
 
 def peers_of(guest: Guest, inventory: Inventory, peers: str) -> tuple[Guest, ...]:
@@ -140,68 +148,133 @@ def plan_flows(
     Raises:
         ConfigError: These are more flows than one sweep can tell apart.
     """
-    full = min(pace.count, MAX_PROBES)
-    rows: list[tuple[str, str, FlowKind, IPv4Address, int]] = []
-    chosen = [g for g in inventory.guests if g.ident in tested and g.address is not None]
+    chosen = [g for g in inventory.guests if g.ident in tested and (g.address or g.address6)]
+    flows: list[FlowSpec] = []
     pairs: set[tuple[int, int]] = set()
     peers = Peers(inventory, targets.peers)
     for guest in chosen:
-        if guest.gateway and guest.agent:
-            rows.append((guest.ident, str(guest.gateway), FlowKind.GATEWAY, guest.gateway, full))
-            if targets.external:
-                external = targets.external
-                rows.append((guest.ident, str(external), FlowKind.EXTERNAL, external, full))
-        if targets.inbound and guest.address:
-            rows.append((GATE, guest.ident, FlowKind.INBOUND, guest.address, full))
-        for peer in peers.of(guest):
-            pairs.add((min(guest.vmid, peer.vmid), max(guest.vmid, peer.vmid)))
-    rows += _pair_rows(inventory, pairs, full)
-    rows += _control_rows(chosen, targets, full)
-    if len(rows) > MAX_FLOWS:
+        flows += _own_flows(guest, targets, pace)
+        pairs |= {
+            (min(guest.vmid, peer.vmid), max(guest.vmid, peer.vmid)) for peer in peers.of(guest)
+        }
+    flows += _pair_flows(inventory, pairs, pace)
+    flows += _control_flows(chosen, targets, pace)
+    if targets.large:
+        flows += _large_flows(chosen, inventory, pace)
+    if len(flows) > MAX_FLOWS:
         raise ConfigError(
-            f"{len(rows)} flows for {len(chosen)} guests, and at most {MAX_FLOWS} fit into one "
+            f"{len(flows)} flows for {len(chosen)} guests, and at most {MAX_FLOWS} fit into one "
             "sweep: choose fewer peers with --vmnet-peers N, or fewer guests with --vmnet-guest"
         )
+    by_ident = {guest.ident: guest for guest in inventory.guests}
     return tuple(
-        FlowSpec(
-            number=number,
-            source=source,
-            target=target,
-            kind=kind,
-            address=address,
-            count=count,
-            interval_s=pace.interval_s,
-        )
-        for number, (source, target, kind, address, count) in enumerate(rows)
+        replace(_paced(flow, by_ident[flow.source]) if flow.source in by_ident else flow, number=n)
+        for n, flow in enumerate(flows)
     )
 
 
-def _pair_rows(
-    inventory: Inventory, pairs: set[tuple[int, int]], full: int
-) -> list[tuple[str, str, FlowKind, IPv4Address, int]]:
+def _flow(source: str, target: str, kind: FlowKind, address: Address, pace: Pace) -> FlowSpec:
+    """Return a flow at full count that has no number yet; IPv6 is a lane of its own."""
+    return FlowSpec(
+        number=0,
+        source=source,
+        target=target,
+        kind=kind,
+        address=address,
+        count=min(pace.count, MAX_PROBES),
+        interval_s=pace.interval_s,
+        lane=IPV6_LANE if address.version == 6 else MAIN_LANE,
+    )
+
+
+def _paced(flow: FlowSpec, prober: Guest) -> FlowSpec:
+    """Return a flow as its prober's ping can send it: an old busybox sends once per second."""
+    if prober.ping is not PingKind.BUSYBOX_SLOW:
+        return replace(flow, ping=prober.ping)
+    slow = max(flow.interval_s, 1.0)
+    count = max(int(flow.count * flow.interval_s / slow), 1)
+    return replace(flow, ping=prober.ping, interval_s=slow, count=count)
+
+
+def _own_flows(guest: Guest, targets: Targets, pace: Pace) -> Iterator[FlowSpec]:
+    """Yield a guest's flows to its gateways and beyond, and the gate's to it."""
+    ways = (
+        (guest.gateway, targets.external, guest.address, targets.inbound),
+        (
+            guest.gateway6 if guest.address6 else None,
+            targets.external6,
+            guest.address6,
+            targets.inbound and guest.inbound6,
+        ),
+    )
+    for gateway, external, address, inbound in ways:
+        if gateway and guest.agent:
+            yield _flow(guest.ident, str(gateway), FlowKind.GATEWAY, gateway, pace)
+            if external:
+                yield _flow(guest.ident, str(external), FlowKind.EXTERNAL, external, pace)
+        if inbound and address:
+            yield _flow(GATE, guest.ident, FlowKind.INBOUND, address, pace)
+
+
+def _pair_flows(
+    inventory: Inventory, pairs: set[tuple[int, int]], pace: Pace
+) -> Iterator[FlowSpec]:
     by_vmid = {guest.vmid: guest for guest in inventory.guests}
-    rows = []
+    few = min(SECOND_END_COUNT, pace.count)
     for low, high in sorted(pairs):
         first, second = by_vmid[low], by_vmid[high]
         if (low + high) % 2:  # so that each guest starts about half of its pairs
             first, second = second, first
         if not first.agent:  # it cannot send, so the other end's probes have to be enough
             first, second = second, first
-        few = min(SECOND_END_COUNT, full)
-        for source, target, count in ((first, second, full), (second, first, few)):
-            if source.agent and target.address is not None:
-                rows.append((source.ident, target.ident, FlowKind.PEER, target.address, count))
-    return rows
+        for source, target, end in ((first, second, pace), (second, first, None)):
+            if source.agent:
+                for address in _shared_addresses(source, target):
+                    flow = _flow(source.ident, target.ident, FlowKind.PEER, address, pace)
+                    yield flow if end else replace(flow, count=few)
 
 
-def _control_rows(
-    chosen: Sequence[Guest], targets: Targets, full: int
-) -> list[tuple[str, str, FlowKind, IPv4Address, int]]:
-    rows = []
+def _shared_addresses(source: Guest, target: Guest) -> Iterator[Address]:
+    """Yield the target's address of each family that both ends have."""
+    if source.address and target.address:
+        yield target.address
+    if source.address6 and target.address6:
+        yield target.address6
+
+
+def _control_flows(chosen: Sequence[Guest], targets: Targets, pace: Pace) -> Iterator[FlowSpec]:
     for gateway in sorted({guest.gateway for guest in chosen if guest.gateway}):
         nodes = {guest.node for guest in chosen if guest.gateway == gateway}
         probers = sorted(nodes & targets.nodes_with_shell)
         if targets.inbound:
             probers.append(GATE)
-        rows += [(prober, str(gateway), FlowKind.CONTROL, gateway, full) for prober in probers]
-    return rows
+        for prober in probers:
+            yield _flow(prober, str(gateway), FlowKind.CONTROL, gateway, pace)
+
+
+def _large_flows(chosen: Sequence[Guest], inventory: Inventory, pace: Pace) -> Iterator[FlowSpec]:
+    """Yield a slow flow of full-sized packets to each guest's gateway, within the same time.
+
+    It is too small to prove anything good; what it loses proves that large packets are lost. A
+    gateway need not take jumbo frames, so nothing larger than usual is sent.
+    """
+    slow = Pace(
+        count=max(int(pace.duration_s / LARGE_INTERVAL_S), 1),
+        interval_s=max(LARGE_INTERVAL_S, pace.interval_s),
+    )
+    for guest in chosen:
+        if guest.agent and guest.gateway and guest.nics:
+            flow = _flow(guest.ident, str(guest.gateway), FlowKind.GATEWAY, guest.gateway, slow)
+            size = min(mtu_of(guest, inventory), _USUAL_MTU) - _HEADERS
+            yield replace(flow, size=size, lane=LARGE_LANE)
+
+
+def mtu_of(guest: Guest, inventory: Inventory) -> int:
+    """Return the MTU of a guest's NIC: its own, else its bridge's (which 1 stands for as well)."""
+    own = guest.nic.mtu
+    if own is not None and own > 1:
+        return own
+    bridge = next(
+        (n.bridge(guest.nic.bridge) for n in inventory.nodes if n.name == guest.node), None
+    )
+    return (bridge.mtu if bridge else None) or _USUAL_MTU

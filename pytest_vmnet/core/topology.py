@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from pytest_vmnet.core.link import Chain, Link
 from pytest_vmnet.core.wiring import Wiring
+from pytest_vmnet.core.words import PingKind
 
 CapturePoint = str
 """An interface on a host: ``guest:eth0``, ``tap111i0``, ``enp4s0``; unique on its node."""
@@ -90,6 +91,12 @@ class Guest:
         gateway: Its default gateway, or None.
         gateway_source: Where the gateway comes from: ``route``, ``ipconfig0``,
             ``vmnet_gateway``; None if it has none.
+        interface6: Global IPv6 address and prefix of the NIC under test, or None.
+        address6_source: Where that comes from, like ``address_source``; or None.
+        gateway6: Its IPv6 default gateway, often a link-local address; or None.
+        gateway6_source: Where that comes from; or None.
+        inbound6: Whether the gate's own host has a way to its IPv6 address.
+        ping: Which ping it has.
         resource: Its place in Terraform's state, or None.
         smbios_uuid: UUID of the virtual machine, new with each clone; or None.
         pid: QEMU's process id on the node, or None.
@@ -111,6 +118,12 @@ class Guest:
     address_source: str | None = None
     gateway: IPv4Address | None = None
     gateway_source: str | None = None
+    interface6: IPv6Interface | None = None
+    address6_source: str | None = None
+    gateway6: IPv6Address | None = None
+    gateway6_source: str | None = None
+    inbound6: bool = False
+    ping: PingKind = PingKind.IPUTILS
     resource: ResourceAddress | None = None
     smbios_uuid: str | None = None
     pid: int | None = None
@@ -131,6 +144,11 @@ class Guest:
     def address(self) -> IPv4Address | None:
         """The address under test, without its prefix."""
         return self.interface.ip if self.interface else None
+
+    @property
+    def address6(self) -> IPv6Address | None:
+        """The IPv6 address under test, without its prefix."""
+        return self.interface6.ip if self.interface6 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

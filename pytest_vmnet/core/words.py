@@ -100,3 +100,15 @@ class FlowKind(StrEnum):
     INBOUND = "inbound"
     SERVICE = "service"
     CONTROL = "control"
+
+
+class PingKind(StrEnum):
+    """The ping program of a host.
+
+    ``busybox`` marks its probes with one byte only; ``busybox-slow``, an old or a small one, sends
+    once per second whatever it is asked for.
+    """
+
+    IPUTILS = "iputils"
+    BUSYBOX = "busybox"
+    BUSYBOX_SLOW = "busybox-slow"

@@ -146,9 +146,9 @@ GATE = (
     ),
     Option(
         flag="--vmnet-external",
-        help="address beyond the gateway to probe, or 'none'",
+        help="address beyond the gateway to probe (one IPv4, one IPv6, or both), or 'none'",
         env=("VMNET_EXTERNAL",),
-        metavar="ADDRESS",
+        metavar="ADDRESS[,ADDRESS]",
     ),
     Option(
         flag="--vmnet-gateway",

@@ -32,6 +32,10 @@ for f in /sys/class/net/*/address; do
   [ -e "$f/master" ] || {{ ifname=${{f##*/}}; break; }}
 done
 printf %s "$ifname" >ifname
+fit() {{  # its own MTU may be smaller than the plan's
+  m=$(cat "/sys/class/net/$ifname/mtu" 2>/dev/null || echo 65535)
+  [ $((m-28)) -lt "$1" ] && echo $((m-28)) || echo "$1"
+}}
 """
 
 _CAPTURE = """\
@@ -46,13 +50,14 @@ fi
 
 _ASK = """\
 ip -j -4 neigh show dev "$ifname" >neigh 2>&1
+ip -j -6 neigh show dev "$ifname" >neigh6 2>/dev/null
 if nft -a list ruleset >rules 2>rules.err; then
   iptables-legacy-save >>rules 2>>rules.err
 else
   iptables-save >rules 2>>rules.err || rm -f rules
 fi
 for f in ping.*; do emit "$f" "$f"; done
-for f in ifname neigh rules capture.failed; do emit "$f" "$f"; done
+for f in ifname neigh neigh6 rules capture.failed; do emit "$f" "$f"; done
 """
 
 _END_CAPTURE = """\
@@ -173,7 +178,10 @@ def guest_facts(
     return HostFacts(
         host=guest.ident,
         pings=read_pings(flows, found, guest.ident),
-        neighbours=parse_neighbours(script.text(found, "neigh"), f"{guest.ident}, ip neigh"),
+        neighbours=(
+            *parse_neighbours(script.text(found, "neigh"), f"{guest.ident}, ip neigh"),
+            *parse_neighbours(script.text(found, "neigh6"), f"{guest.ident}, ip -6 neigh"),
+        ),
         rules=parse_ruleset(rules) if rules is not None else None,
         capture=_capture(guest, found, mark, ifname) if ifname else None,
         ifname=ifname,

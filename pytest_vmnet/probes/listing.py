@@ -6,7 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pytest_vmnet.backends.proxmox import Proxmox
-from pytest_vmnet.core.parse.pveconfig import is_on, parse_ipconfig, parse_nics, parse_properties
+from pytest_vmnet.core.parse.pveconfig import (
+    is_on,
+    parse_ipconfig,
+    parse_ipconfig6,
+    parse_nics,
+    parse_properties,
+)
 from pytest_vmnet.core.topology import Guest, Nic, Node, Skipped
 from pytest_vmnet.errors import ParseError, ProxmoxError
 
@@ -56,6 +62,7 @@ def read_guest(
         pid=int(status["pid"]) if status.get("pid") else None,
         nameservers=tuple(str(config.get("nameserver") or "").split()),
         **_static(config, first),
+        **_static6(config, first),
     )
 
 
@@ -125,4 +132,19 @@ def _static(config: Mapping[str, Any], nic: Nic) -> dict[str, Any]:
         "address_source": source if interface else None,
         "gateway": gateway,
         "gateway_source": source if gateway else None,
+    }
+
+
+def _static6(config: Mapping[str, Any], nic: Nic) -> dict[str, Any]:
+    """Return what cloud-init's configuration says of the NIC's IPv6 address and gateway."""
+    source = f"ipconfig{nic.index}"
+    try:
+        interface, gateway = parse_ipconfig6(str(config.get(source) or ""))
+    except ParseError:
+        return {}
+    return {
+        "interface6": interface,
+        "address6_source": source if interface else None,
+        "gateway6": gateway,
+        "gateway6_source": source if gateway else None,
     }

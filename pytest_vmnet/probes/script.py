@@ -13,15 +13,18 @@ import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 
-from pytest_vmnet.core.facts import FlowSpec
+from pytest_vmnet.core.facts import LARGE_LANE, FlowSpec
 from pytest_vmnet.core.parse.pcap import MARK_BYTES
+from pytest_vmnet.core.words import PingKind
 from pytest_vmnet.errors import ParseError
 
 PING_WAIT_S = 2
 CAPTURE = "capture.pcap"
 """Name of a capture file: the AppArmor profile of Debian's tcpdump lets it write no other."""
 
-_SNAPLEN = 96
+_SNAPLEN = 100
+"""Enough for the mark and the number in IPv6: 20 bytes of SLL2, 40, 8, 16 of time, and 14."""
+
 _MAX_SECTION = 8_000_000
 _MAX_DIGITS = 9
 _MAX_UNPACKED = 256_000_000
@@ -79,17 +82,20 @@ def time_limit_s(flows: Sequence[FlowSpec]) -> int:
 
 
 def ping_argv(flow: FlowSpec, mark: str) -> list[str]:
-    """Return the ping command of a flow."""
-    return [
-        "ping",
-        "-n",
-        *("-c", str(flow.count)),
-        *("-i", f"{flow.interval_s:g}"),
-        *("-W", str(PING_WAIT_S)),
-        *("-s", str(flow.size)),
-        *("-p", pattern(mark, flow.number)),
-        str(flow.address),
-    ]
+    """Return the ping command of a flow, in the words of the ping that its prober has."""
+    family = ["-6"] if flow.address.version == 6 else []
+    bounds = ["-c", str(flow.count), "-W", str(PING_WAIT_S), "-s", str(flow.size)]
+    interval = ["-i", f"{flow.interval_s:g}"]
+    if flow.ping is PingKind.IPUTILS:
+        whole = ["-M", "do"] if flow.lane == LARGE_LANE else []
+        mark_words = ["-p", pattern(mark, flow.number)]
+        return [
+            *("ping", *family, "-n", *bounds[:2], *interval, *bounds[2:]),
+            *(*whole, *mark_words, str(flow.address)),
+        ]
+    quick = interval if flow.ping is PingKind.BUSYBOX else []
+    byte = ["-p", pattern(mark, flow.number)[:2]]
+    return ["ping", *family, *bounds, *quick, *byte, str(flow.address)]
 
 
 def start_pings(flows: Sequence[FlowSpec], mark: str) -> str:
@@ -98,6 +104,10 @@ def start_pings(flows: Sequence[FlowSpec], mark: str) -> str:
     lines = ["pings="]
     for flow in flows:
         words = shlex.join(["timeout", "-k", "2", str(limit), *ping_argv(flow, mark)])
+        if flow.address.is_link_local:
+            words += '%"$ifname"'
+        if flow.lane == LARGE_LANE:
+            words = words.replace(f"-s {flow.size} ", f'-s "$(fit {flow.size})" ', 1)
         lines.append(f'{words} >ping.{flow.number} 2>&1 & pings="$pings $!"')
     return "\n".join(lines) + "\n"
 
@@ -116,9 +126,18 @@ def wait_for_others(lead_s: float) -> str:
 
 def probe_filter(mark: str) -> str:
     """Return the part of a capture filter that takes this run's probes, ARP and ICMP errors."""
+    marked = _marked("icmp", 24, mark)
+    marked6 = _marked("ip6", 64, mark)
+    return (
+        f"arp or (icmp and ((icmp[0] = 3) or ({marked}))) "
+        f"or (icmp6 and ((ip6[40] >= 1 and ip6[40] <= 4) or ({marked6})))"
+    )
+
+
+def _marked(header: str, at: int, mark: str) -> str:
     raw = mark.encode("ascii")
-    words = [f"icmp[{24 + offset}:4] = 0x{raw[offset : offset + 4].hex()}" for offset in (0, 4, 8)]
-    return f"arp or (icmp and ((icmp[0] = 3) or ({' and '.join(words)})))"
+    words = (f"{header}[{at + n}:4] = 0x{raw[n : n + 4].hex()}" for n in (0, 4, 8))
+    return " and ".join(words)
 
 
 def tcpdump_argv(ifname: str, expression: str, limit_s: int, max_packets: int) -> list[str]:

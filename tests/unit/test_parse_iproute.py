@@ -37,6 +37,7 @@ def test_neighbours_keep_the_words_of_ip() -> None:
         ("192.0.2.12", "", None, "failed"),
         ("192.0.2.13", "eth0", "02:00:00:00:00:01", "permanent"),
         ("192.0.2.14", "eth0", None, "none"),
+        ("fe80::1", "eth0", None, "stale"),
     ]
 
 

@@ -14,10 +14,14 @@ from pytest_vmnet.core.parse.ping import parse_ping
 from pytest_vmnet.errors import ParseError
 
 PINGS = runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "pings.py"))
-CLEAN, LOSSY, TWICE, UNREACHABLE, REFUSED, NO_ROUTE, KILLED, BUSYBOX = (
+(
+    CLEAN, LOSSY, TWICE, UNREACHABLE, REFUSED, NO_ROUTE, KILLED, BUSYBOX, BUSYBOX_REFUSED, IPV6,
+    IPV6_UNREACHABLE, TOO_LONG,
+) = (
     PINGS[name]
     for name in (
         "CLEAN", "LOSSY", "TWICE", "UNREACHABLE", "REFUSED", "NO_ROUTE", "KILLED", "BUSYBOX",
+        "BUSYBOX_REFUSED", "IPV6", "IPV6_UNREACHABLE", "TOO_LONG",
     )
 )  # fmt: skip
 
@@ -58,6 +62,35 @@ CLEAN, LOSSY, TWICE, UNREACHABLE, REFUSED, NO_ROUTE, KILLED, BUSYBOX = (
             ),
             id="no-route-is-all-lost",
         ),
+        pytest.param(
+            BUSYBOX, PingResult(transmitted=1, rtt_ms={1: 0.071}), id="busybox-counts-from-0"
+        ),
+        pytest.param(
+            BUSYBOX_REFUSED,
+            PingResult(
+                transmitted=300, rtt_ms={}, complaint="ping: sendto: Operation not permitted"
+            ),
+            id="busybox-ends-at-the-first-that-it-may-not-send",
+        ),
+        pytest.param(
+            IPV6, PingResult(transmitted=2, rtt_ms={1: 0.039, 2: 0.044}), id="ipv6-link-local"
+        ),
+        pytest.param(
+            IPV6_UNREACHABLE,
+            PingResult(
+                transmitted=2,
+                rtt_ms={},
+                errors={("2001:db8::11", "Destination unreachable: Address unreachable"): 2},
+            ),
+            id="ipv6-unreachable",
+        ),
+        pytest.param(
+            TOO_LONG,
+            PingResult(
+                transmitted=2, rtt_ms={}, complaint="ping: local error: message too long, mtu=1400"
+            ),
+            id="too-long",
+        ),
     ],
 )
 def test_what_ping_saw_is_data(text, expected) -> None:
@@ -76,7 +109,8 @@ def test_what_ping_saw_is_data(text, expected) -> None:
             "ping: socket: Operation not permitted\n", "Operation not permitted", id="no-socket"
         ),
         pytest.param(
-            BUSYBOX, "received 1 answers and printed 0 of them", id="another-ping"
+            BUSYBOX.replace(" seq=", " nr="), "received 1 answers and printed 0 of them",
+            id="another-ping",
         ),
         pytest.param(
             CLEAN.replace("icmp_seq=2", "icmp_seq=2" + "0" * 20),
@@ -89,6 +123,13 @@ def test_what_cannot_be_told_is_an_error(text, said) -> None:
     with pytest.raises(ParseError) as caught:
         parse_ping(text, "vm-1", count=300)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [(CLEAN, 56), (BUSYBOX, 56), (IPV6, 56), (TOO_LONG, 1472), (NO_ROUTE, None)]
+)
+def test_a_ping_says_how_large_its_probes_are(text, size) -> None:
+    assert parse_ping(text, "vm-1", count=2).size == size
 
 
 def test_a_damaged_answer_is_none() -> None:

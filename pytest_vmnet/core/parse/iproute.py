@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from pytest_vmnet.core.facts import FdbMove, Neighbour
@@ -30,12 +30,12 @@ def rows(text: str, source: str) -> list[dict[str, Any]]:
 
 
 def parse_neighbours(text: str, source: str) -> tuple[Neighbour, ...]:
-    """Read ``ip -j neigh``; entries that are not IPv4 are left out."""
+    """Read ``ip -j neigh``; entries without an address are left out."""
     found = []
     for row in rows(text, source):
         try:
-            address = IPv4Address(str(row.get("dst", "")))
-        except AddressValueError:
+            address = ip_address(str(row.get("dst", "")))
+        except ValueError:
             continue
         states = row.get("state")
         state = states[0] if isinstance(states, list) and states else states or "none"
@@ -53,6 +53,25 @@ def parse_neighbours(text: str, source: str) -> tuple[Neighbour, ...]:
 
 def default_gateway(text: str, source: str) -> IPv4Address | None:
     """Return the gateway of the default route with the lowest metric in ``ip -j route``."""
+    for gateway in _gateways(text, source):
+        try:
+            return IPv4Address(gateway)
+        except AddressValueError:
+            continue
+    return None
+
+
+def default_gateway6(text: str, source: str) -> IPv6Address | None:
+    """Return the same of ``ip -j -6 route``; it is a link-local address more often than not."""
+    for gateway in _gateways(text, source):
+        try:
+            return IPv6Address(gateway)
+        except AddressValueError:
+            continue
+    return None
+
+
+def _gateways(text: str, source: str) -> list[str]:
     candidates = [
         (row.get("metric", 0), str(row["gateway"]))
         for row in rows(text, source)
@@ -60,12 +79,7 @@ def default_gateway(text: str, source: str) -> IPv4Address | None:
         and row.get("gateway")
         and isinstance(row.get("metric", 0), int)
     ]
-    for _, gateway in sorted(candidates):
-        try:
-            return IPv4Address(gateway)
-        except AddressValueError:
-            continue
-    return None
+    return [gateway for _, gateway in sorted(candidates)]
 
 
 def parse_fdb_monitor(text: str, source: str) -> tuple[FdbMove, ...]:

@@ -1,21 +1,34 @@
-"""Read the output of iputils' ping, run with ``-n`` and any ``-D`` or ``-O``."""
+"""Read the output of ping: iputils' with ``-n`` and any ``-D`` or ``-O``, and busybox's."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 from pytest_vmnet.core.facts import PingResult
 from pytest_vmnet.errors import ParseError
 
 _ANSWER = re.compile(
-    r"bytes from [0-9.]+: icmp_seq=([0-9]{1,9}) .*?time[=<]([0-9]{1,9}(?:\.[0-9]{1,9})?) ms(.*)"
+    r"bytes from [0-9a-fA-F.:]{2,45}(?:%[^\s:]{1,15})?: (icmp_)?seq=([0-9]{1,9}) "
+    r".*?time[=<]([0-9]{1,9}(?:\.[0-9]{1,9})?) ms(.*)"
 )
-_ERROR = re.compile(r"^From ([0-9.]{1,15}):?(?: icmp_seq=[0-9]+)? ?(.*)")
+_ERROR = re.compile(
+    r"^From ([0-9a-fA-F.:]{2,45}?)(?:%[^\s:]{1,15})?:?(?=\s|$)(?: icmp_seq=[0-9]+)? ?(.*)"
+)
+_SIZE = re.compile(
+    r"^PING [^\n]{1,200}?\):?(?: from [^\n]{1,100}?)? ([0-9]{1,6})(?:\([0-9]+\))? (?:data )?bytes",
+    re.M,
+)
 _SUMMARY = re.compile(
     r"^([0-9]{1,9}) packets transmitted, ([0-9]{1,9})(?: packets)? received", re.MULTILINE
 )
-_NO_ROUTE = re.compile(r"^(?:ping: )?connect: (?:Network is unreachable|No route to host)", re.M)
+_NO_ROUTE = re.compile(
+    r"^(?:ping: )?connect: (?:Network is unreachable|No route to host)|^ping: sendto: [^\n]{1,80}",
+    re.M,
+)
+"""iputils without a route ends at once; busybox ends at the first packet that it may not send."""
+
 _MAX_KINDS = 20
 
 
@@ -34,7 +47,8 @@ def parse_ping(text: str, source: str, *, count: int) -> PingResult:
     summary = _SUMMARY.search(text)
     if not summary:
         if refused := _NO_ROUTE.search(text):
-            return PingResult(transmitted=count, rtt_ms={}, complaint=refused[0])
+            answered = _rtts(text.splitlines())[0]
+            return PingResult(transmitted=count, rtt_ms=answered, complaint=refused[0])
         said = " / ".join(text.split("\n")[-4:]).strip()[:300] or "nothing"
         raise ParseError(
             source,
@@ -42,18 +56,11 @@ def parse_ping(text: str, source: str, *, count: int) -> PingResult:
             f"ping printed no summary; it ended with: {said}",
             unit="line",
         )
-    rtt: dict[int, float] = {}
-    duplicates = 0
+    rtt, duplicates, others = _rtts(text.splitlines())
     errors: Counter[tuple[str, str]] = Counter()
     complaints: list[str] = []
-    for line in text.splitlines():
-        if (answer := _ANSWER.search(line)) and "BAD CHECKSUM" not in answer[3]:
-            seq = int(answer[1])
-            if seq in rtt:
-                duplicates += 1
-            else:
-                rtt[seq] = float(answer[2])
-        elif error := _ERROR.match(line):
+    for line in others:
+        if error := _ERROR.match(line):
             key = (error[1], error[2].strip()[:80])
             if key in errors or len(errors) < _MAX_KINDS:
                 errors[key] += 1
@@ -72,4 +79,23 @@ def parse_ping(text: str, source: str, *, count: int) -> PingResult:
         duplicates=duplicates,
         errors=dict(errors),
         complaint="; ".join(complaints),
+        size=int(size[1]) if (size := _SIZE.search(text)) else None,
     )
+
+
+def _rtts(lines: Iterable[str]) -> tuple[dict[int, float], int, list[str]]:
+    """Return round-trip times by sequence number from 1, duplicates, and the other lines."""
+    rtt: dict[int, float] = {}
+    duplicates = 0
+    others = []
+    for line in lines:
+        answer = _ANSWER.search(line)
+        if answer is None or "BAD CHECKSUM" in answer[4]:
+            others.append(line)
+            continue
+        seq = int(answer[2]) + (0 if answer[1] else 1)  # busybox counts from 0
+        if seq in rtt:
+            duplicates += 1
+        else:
+            rtt[seq] = float(answer[3])
+    return rtt, duplicates, others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any
 
 from pytest_vmnet.core.topology import Nic
@@ -86,6 +86,17 @@ def parse_ipconfig(text: str) -> tuple[IPv4Interface | None, IPv4Address | None]
     try:
         interface = None if ip in {"dhcp", "manual"} else IPv4Interface(ip)
         return interface, IPv4Address(gateway) if gateway else None
+    except ValueError as problem:
+        raise ParseError("ipconfig", 0, f"{text!r}: {problem}") from problem
+
+
+def parse_ipconfig6(text: str) -> tuple[IPv6Interface | None, IPv6Address | None]:
+    """Read one ``ipconfigN`` value: its static IPv6 address and its gateway, each or None."""
+    parts = parse_properties(text, "ip")
+    ip, gateway = parts.get("ip6", "auto"), parts.get("gw6")
+    try:
+        interface = None if ip in {"auto", "dhcp", "manual"} else IPv6Interface(ip)
+        return interface, IPv6Address(gateway) if gateway else None
     except ValueError as problem:
         raise ParseError("ipconfig", 0, f"{text!r}: {problem}") from problem
 

@@ -62,3 +62,34 @@ PING 192.0.2.1 (192.0.2.1): 56 data bytes
 --- 192.0.2.1 ping statistics ---
 1 packets transmitted, 1 packets received, 0% packet loss
 """
+BUSYBOX_REFUSED = """\
+PING 192.0.2.1 (192.0.2.1): 56 data bytes
+ping: sendto: Operation not permitted
+"""
+IPV6 = """\
+PING fe80::dc11:58ff:fe19:89ea%v0(fe80::dc11:58ff:fe19:89ea%v0) 56 data bytes
+64 bytes from fe80::dc11:58ff:fe19:89ea%v0: icmp_seq=1 ttl=64 time=0.039 ms
+64 bytes from fe80::dc11:58ff:fe19:89ea%v0: icmp_seq=2 ttl=64 time=0.044 ms
+
+--- fe80::dc11:58ff:fe19:89ea%v0 ping statistics ---
+2 packets transmitted, 2 received, 0% packet loss, time 23ms
+rtt min/avg/max/mdev = 0.039/0.041/0.044/0.002 ms
+"""
+IPV6_UNREACHABLE = """\
+PING 2001:db8::99(2001:db8::99) 56 data bytes
+From 2001:db8::11 icmp_seq=1 Destination unreachable: Address unreachable
+From 2001:db8::11 icmp_seq=2 Destination unreachable: Address unreachable
+
+--- 2001:db8::99 ping statistics ---
+2 packets transmitted, 0 received, +2 errors, 100% packet loss, time 1013ms
+
+"""
+TOO_LONG = """\
+PING 127.0.0.1 (127.0.0.1) 1472(1500) bytes of data.
+ping: local error: message too long, mtu=1400
+ping: local error: message too long, mtu=1400
+
+--- 127.0.0.1 ping statistics ---
+2 packets transmitted, 0 received, +2 errors, 100% packet loss, time 23ms
+
+"""
