@@ -23,6 +23,9 @@ MAX_FLOWS = 65_000
 LARGE_INTERVAL_S = 1.0
 """Seconds between two full-sized packets: they may add a failure, and load nothing."""
 
+BUSYBOX_INTERVAL_S = 1.0
+"""Seconds between two packets of a busybox that cannot be told."""
+
 _HEADERS = 20 + 8
 _USUAL_MTU = 1500
 
@@ -191,9 +194,17 @@ def _paced(flow: FlowSpec, prober: Guest) -> FlowSpec:
     """Return a flow as its prober's ping can send it: an old busybox sends once per second."""
     if prober.ping is not PingKind.BUSYBOX_SLOW:
         return replace(flow, ping=prober.ping)
-    slow = max(flow.interval_s, 1.0)
-    count = max(int(flow.count * flow.interval_s / slow), 1)
-    return replace(flow, ping=prober.ping, interval_s=slow, count=count)
+    pace = _slowed(flow.count, flow.interval_s, BUSYBOX_INTERVAL_S)
+    return replace(flow, ping=prober.ping, interval_s=pace.interval_s, count=pace.count)
+
+
+def _slowed(count: int, interval_s: float, least_s: float) -> Pace:
+    """Return a pace that fills the same time with an interval of at least *least_s*."""
+    duration_s = count * interval_s
+    fewer = max(int(duration_s / max(least_s, interval_s)), 1)
+    return Pace(
+        count=fewer, interval_s=duration_s / fewer if fewer == 1 else max(least_s, interval_s)
+    )
 
 
 def _own_flows(guest: Guest, targets: Targets, pace: Pace) -> Iterator[FlowSpec]:
@@ -258,10 +269,7 @@ def _large_flows(chosen: Sequence[Guest], inventory: Inventory, pace: Pace) -> I
     It is too small to prove anything good; what it loses proves that large packets are lost. A
     gateway need not take jumbo frames, so nothing larger than usual is sent.
     """
-    slow = Pace(
-        count=max(int(pace.duration_s / LARGE_INTERVAL_S), 1),
-        interval_s=max(LARGE_INTERVAL_S, pace.interval_s),
-    )
+    slow = _slowed(pace.count, pace.interval_s, LARGE_INTERVAL_S)
     for guest in chosen:
         if guest.agent and guest.gateway and guest.nics:
             flow = _flow(guest.ident, str(guest.gateway), FlowKind.GATEWAY, guest.gateway, slow)

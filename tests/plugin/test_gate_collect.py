@@ -168,11 +168,11 @@ def test_dry_run_prints_and_sends_nothing(site: Any, monkeypatch: Any) -> None:
             "vm-2, in the same command:",
             "*ping *198.51.100.8 >ping.*",
             "workstation, here:",
-            "flows: 10 flows, 2 guests, 5 probes per flow, one per 10 ms, 0.1 s",
+            "flows: 12 flows, 2 guests, 5 probes per flow, one per 10 ms, 0.1 s",
             "vm-1 -> 192.0.2.1 (gateway): ping * 192.0.2.1*# 5 probes, 100.0/s, 200.0 packets/s*",
-            "guest vm-1: 1000 packets/s, budget 2000",
-            "target 192.0.2.1: 1200 packets/s, budget 4000",
-            "node pve1: 1800 packets/s, budget 20000",
+            "guest vm-1: 1040 packets/s, budget 2000",
+            "target 192.0.2.1: 1280 packets/s, budget 4000",
+            "node pve1: 1880 packets/s, budget 20000",
             "*dry run: 10 flows, nothing was sent*",
         ]
     )
