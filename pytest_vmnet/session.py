@@ -21,7 +21,7 @@ from pytest_vmnet.core.plan import Pace, Targets, plan_flows
 from pytest_vmnet.core.route import odd_ways
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
-from pytest_vmnet.errors import VmnetError
+from pytest_vmnet.errors import ConfigError, VmnetError
 from pytest_vmnet.framing import Frame
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.probes.reading import read_sweep
