@@ -28,6 +28,16 @@ resource "proxmox_virtual_environment_vm" "vm" {
     bridge      = var.bridge
     model       = "virtio"
     mac_address = lookup(var.pin_macs, each.key, null)
+    firewall    = each.value.firewall
+  }
+
+  dynamic "network_device" {
+    for_each = each.value.inner_address[*]
+
+    content {
+      bridge = var.inner_bridge
+      model  = "virtio"
+    }
   }
 
   initialization {
@@ -38,6 +48,25 @@ resource "proxmox_virtual_environment_vm" "vm" {
       ipv4 {
         address = "${each.value.address}/${var.prefix_length}"
         gateway = var.gateway
+      }
+
+      dynamic "ipv6" {
+        for_each = each.value.address6[*]
+
+        content {
+          address = "${ipv6.value}/${var.prefix_length6}"
+          gateway = var.gateway6
+        }
+      }
+    }
+
+    dynamic "ip_config" {
+      for_each = each.value.inner_address[*]
+
+      content {
+        ipv4 {
+          address = "${ip_config.value}/${var.prefix_length}"
+        }
       }
     }
 

@@ -22,12 +22,21 @@ variable "bridge" {
   default     = "vmbr0"
 }
 
+variable "inner_bridge" {
+  description = "Bridge that the guests' second NIC is on; it needs no uplink."
+  type        = string
+  default     = "vmbr1"
+}
+
 variable "guests" {
-  description = "The guests: name => VMID, IPv4 address and, if it is not var.node, the node."
+  description = "The guests: name => VMID and IPv4 address; if need be node, firewall of the first NIC, IPv6 address, and IPv4 address of a second NIC on var.inner_bridge."
   type = map(object({
-    vmid    = number
-    address = string
-    node    = optional(string)
+    vmid          = number
+    address       = string
+    node          = optional(string)
+    firewall      = optional(bool)
+    address6      = optional(string)
+    inner_address = optional(string)
   }))
   default = {
     "vm-1" = { vmid = 111, address = "192.0.2.11" }
@@ -48,6 +57,18 @@ variable "gateway" {
   description = "The guests' default gateway."
   type        = string
   default     = "192.0.2.1"
+}
+
+variable "prefix_length6" {
+  description = "Prefix length of the guests' IPv6 network."
+  type        = number
+  default     = 64
+}
+
+variable "gateway6" {
+  description = "The IPv6 default gateway of guests that have an IPv6 address."
+  type        = string
+  default     = "2001:db8:0:2::1"
 }
 
 variable "memory" {

@@ -113,7 +113,7 @@ class InventoryApi(PowerApi, Api):
     def interfaces(self, node: str) -> list[Values]:
         """Return a node's network configuration; what is active is read from the node."""
         there = self.machines.counters(node)
-        own = self.site.node(node).address
+        own, own6 = self.site.node(node).address, self.site.node(node).address6
         bridges: list[Values] = []
         for number, bridge in enumerate(self.site.bridges):
             entry: Values = {
@@ -125,6 +125,12 @@ class InventoryApi(PowerApi, Api):
                 entry |= {
                     "method": "static", "address": own, "cidr": f"{own}/{spec.PREFIX_LENGTH}",
                     "netmask": str(spec.PREFIX_LENGTH), "gateway": spec.GATEWAY_ADDRESS,
+                }  # fmt: skip
+            if number == 0 and self.site.ipv6:
+                entry |= {
+                    "method6": "static", "address6": own6, "families": ["inet", "inet6"],
+                    "cidr6": f"{own6}/{spec.PREFIX_LENGTH6}", "gateway6": spec.GATEWAY_ADDRESS6,
+                    "netmask6": spec.PREFIX_LENGTH6,
                 }  # fmt: skip
             bridges.append(entry)
         uplink: Values = {"iface": spec.UPLINK, "type": "eth", "method": "manual",

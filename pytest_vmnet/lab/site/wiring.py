@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pytest_vmnet.lab import spec
 from pytest_vmnet.lab.site.hosts import Host
@@ -18,6 +18,7 @@ MACS = {
 """Fixed, locally administered addresses; a switch's ports keep those that the kernel gave them."""
 
 _NET = spec.PREFIX_LENGTH
+_NET6 = spec.PREFIX_LENGTH6
 
 _BATCHES: tuple[tuple[str, str], ...] = (
     (
@@ -66,6 +67,31 @@ _BATCHES: tuple[tuple[str, str], ...] = (
 )
 
 
+_BATCHES6: tuple[tuple[str, str], ...] = (
+    (
+        "gateway",
+        f"""
+        address add {spec.GATEWAY_ADDRESS6}/{_NET6} dev eth0 nodad
+        address add {spec.EXTERNAL_ROUTER_ADDRESS6}/{_NET6} dev eth1 nodad
+        """,
+    ),
+    (
+        "external",
+        f"""
+        address add {spec.EXTERNAL_ADDRESS6}/{_NET6} dev eth0 nodad
+        route add default via {spec.EXTERNAL_ROUTER_ADDRESS6}
+        """,
+    ),
+    (
+        "workstation",
+        f"""
+        address add {spec.WORKSTATION_ADDRESS6}/{_NET6} dev eth0 nodad
+        route add default via {spec.GATEWAY_ADDRESS6}
+        """,
+    ),
+)
+
+
 def wire(hosts: Mapping[str, Host], site: spec.SiteSpec) -> None:
     """Plug everything of *site* in; returns when each command has been accepted.
 
@@ -76,12 +102,31 @@ def wire(hosts: Mapping[str, Host], site: spec.SiteSpec) -> None:
         ip(hosts[name], "link set lo up\n" + batch)
         if name == "switch":
             for node in site.nodes:
-                _wire_node(hosts, node)
+                _wire_node(hosts, node, site.bridges[1:])
     hosts["gateway"].run(["tee", "/proc/sys/net/ipv4/ip_forward"], stdin="1")
+    if site.ipv6:
+        _wire_ipv6(hosts, site)
 
 
-def _wire_node(hosts: Mapping[str, Host], node: spec.NodeSpec) -> None:
-    """Plug a node into the switch, and its uplink into its bridge."""
+def _wire_ipv6(hosts: Mapping[str, Host], site: spec.SiteSpec) -> None:
+    """Give every host IPv6 addresses and routes beside the others."""
+    for node in site.nodes:
+        ip(
+            hosts[node.host],
+            f"""
+            address add {node.address6}/{_NET6} dev {spec.BRIDGE} nodad
+            route add default via {spec.GATEWAY_ADDRESS6}
+            """,
+        )
+    for name, batch in _BATCHES6:
+        ip(hosts[name], batch)
+    hosts["gateway"].run(["tee", "/proc/sys/net/ipv6/conf/all/forwarding"], stdin="1")
+
+
+def _wire_node(
+    hosts: Mapping[str, Host], node: spec.NodeSpec, inner_bridges: Sequence[str]
+) -> None:
+    """Plug a node into the switch, and its uplink into its first bridge."""
     ip(
         hosts["switch"],
         f"""
@@ -103,6 +148,8 @@ def _wire_node(hosts: Mapping[str, Host], node: spec.NodeSpec) -> None:
         route add default via {spec.GATEWAY_ADDRESS}
         """,
     )
+    for bridge in inner_bridges:
+        ip(hosts[node.host], f"link add {bridge} type bridge stp_state 0\nlink set {bridge} up")
 
 
 def ip(host: Host, batch: str) -> None:

@@ -148,13 +148,14 @@ class Lab:
 
     def status(self) -> dict[str, Any]:
         """Return the lab's state as JSON takes it; PIDs are those inside the lab."""
-        addresses = {guest.name: guest.address for guest in self.site.guests}
+        known = {guest.name: guest for guest in self.site.guests}
         guests = [
             {
                 "name": record["name"],
                 "vmid": record["vmid"],
                 "node": record["node"],
-                "address": addresses.get(record["name"]),
+                "address": known[record["name"]].address if record["name"] in known else None,
+                "address6": known[record["name"]].address6 if record["name"] in known else None,
                 "mac": record["mac"],
                 "tap": record["tap"],
                 "pid": record["pid"] if record["pid"] and is_running(record["pid"]) else None,

@@ -132,7 +132,14 @@ def _variant(site: spec.SiteSpec) -> dict[str, object]:
     if site is spec.ONE_NODE:
         return {}
     guests = {
-        guest.name: {"vmid": guest.vmid, "address": guest.address, "node": guest.node}
+        guest.name: {
+            "vmid": guest.vmid,
+            "address": guest.address,
+            "address6": guest.address6,
+            "inner_address": guest.inner_address,
+            "node": guest.node,
+            "firewall": guest.firewall,
+        }
         for guest in site.guests
     }
     return {"guests": guests, "datastore": site.storage}
