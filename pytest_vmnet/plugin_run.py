@@ -169,9 +169,9 @@ def sweep(config: pytest.Config, state: State, tested: set[str]) -> None:
     try:
         if state.settings["vmnet_dry_run"]:
             _dry_run(config, state, tested)
-        state.sweep(tested)
-        if state.outcome is not None and isinstance(state.gate.source, RecordingSource):
-            state.gate.source.finish(dumps(state.outcome))
+        source = state.gate.source
+        if state.sweep(tested) and state.outcome and isinstance(source, RecordingSource):
+            source.finish(dumps(state.outcome))
     except VmnetError as error:
         gate = state.gate
         said = str(error) + _report_failure(state.settings, gate.frame, str(error), gate.inventory)

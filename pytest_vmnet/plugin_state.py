@@ -50,16 +50,17 @@ class State:
             pytest.skip("nothing was probed")
         return Ledger(self.outcome)
 
-    def sweep(self, tested: Collection[str]) -> None:
-        """Run the gate once for the guests that tests were collected for."""
+    def sweep(self, tested: Collection[str]) -> bool:
+        """Run the gate once for the guests that tests were collected for; tell if it ran now."""
         if self.swept or not tested:
-            return
+            return False
         self.swept = True
         self.outcome = self.gate.run(sorted(tested))
         if self.handover is not None:
             from pytest_vmnet import handover  # noqa: PLC0415 - only with xdist
 
             handover.write(self.handover, self.outcome)
+        return True
 
     def worker_input(self) -> dict[str, Any]:
         """Return what a worker of xdist needs: the site and where the outcome will be."""

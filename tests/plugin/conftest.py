@@ -31,7 +31,7 @@ def _frame(token: str, name: str, data: str) -> str:
     return f"@@{token} {name} {len(data)}\n{data}\n"
 
 
-def play(script: str, lost: frozenset[str]) -> str:
+def play(script: str, lost: frozenset[str], says: str = "") -> str:
     """Return what a guest's script would print on a network that loses all to *lost*."""
     token = re.search(r"(?m)^T=(\w+)$", script)
     if token is None:
@@ -47,7 +47,8 @@ def play(script: str, lost: frozenset[str]) -> str:
             for n in range(1, count + 1)
         )  # fmt: skip
         received = answers.count("\n")
-        text = f"{answers}\n{count} packets transmitted, {received} received, 0% packet loss\n"
+        summary = f"{count} packets transmitted, {received} received, 0% packet loss"
+        text = f"{says}\n{answers}\n{summary}\n"
         said += _frame(token[1], f"ping.{number}", text)
     return said + _frame(token[1], "ifname", "eth0") + _frame(token[1], "neigh", "[]")
 
@@ -59,6 +60,7 @@ class FakeAgent:
         mode: answer (but to no probe's script), probe (to that too), absent, mute, hang, busy,
             refuse.
         lost: Addresses that no probe gets an answer from.
+        says: What its ping says beside its answers.
     """
 
     def __init__(self, vmid: int) -> None:
@@ -66,6 +68,7 @@ class FakeAgent:
         self.mode = "answer"
         self.calls: list[str] = []
         self.lost: frozenset[str] = frozenset()
+        self.says = ""
         self._script = ""
 
     def ping(self) -> bool:
@@ -94,7 +97,7 @@ class FakeAgent:
                 return {"exited": len(self.calls) > 10}
             said = "" if self.mode == "mute" else f"{_ROUTE}\n@@\n"
             if self.mode == "probe":
-                said = play(self._script, self.lost)
+                said = play(self._script, self.lost, self.says)
             data = base64.b64encode(said.encode()).decode()
             return {"exited": True, "exitcode": 0, "out-data": data}
         raise AgentError(f"Command {command} not found")
