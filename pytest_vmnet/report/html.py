@@ -31,7 +31,8 @@ font:13px/1.45 system-ui,Helvetica,Arial,sans-serif;text-align:left}
 @media (prefers-color-scheme:dark){.vmnet{--vmnet-fg:#e6e9ed;--vmnet-bg:#16191d;
 --vmnet-rule:#454c55;--vmnet-bad:#ff8a80;--vmnet-warn:#f2c14e;--vmnet-good:#7ddf94}}
 @media print{.vmnet{--vmnet-fg:#000;--vmnet-bg:#fff;--vmnet-rule:#999;--vmnet-bad:#000;
---vmnet-warn:#000;--vmnet-good:#000;break-inside:avoid}.vmnet-scroll{overflow:visible}}
+--vmnet-warn:#000;--vmnet-good:#000}.vmnet-scroll{overflow:visible}
+.vmnet-scroll,.vmnet table,.vmnet li{break-inside:avoid}.vmnet h3,.vmnet h4{break-after:avoid}}
 .vmnet p,.vmnet h3,.vmnet h4{color:inherit;margin:6px 0}.vmnet h3{font-size:15px}
 .vmnet h4{font-size:13px;margin-top:12px}.vmnet ul{margin:4px 0;padding-left:20px}
 .vmnet table{color:inherit;border-collapse:collapse;margin:6px 0;font-size:12px}
@@ -40,7 +41,8 @@ padding:3px 8px;text-align:left;font-weight:normal;width:auto}.vmnet table th{fo
 .vmnet code{font-family:ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .vmnet summary{cursor:pointer}.vmnet-scroll{overflow-x:auto}
 .vmnet-path,.vmnet-time{display:block;max-width:none}
-@media print{.vmnet-path,.vmnet-time{max-width:100%;height:auto}}
+.vmnet-time{max-width:100%;min-width:620px;height:auto}
+@media print{.vmnet-path,.vmnet-time{max-width:100%;min-width:0;height:auto}}
 .vmnet-dead,.vmnet-unhealthy,.vmnet-flapping{color:var(--vmnet-bad)}
 .vmnet-inconclusive{color:var(--vmnet-warn)}.vmnet-healthy{color:var(--vmnet-good)}
 .vmnet-verdict{font-weight:bold;white-space:nowrap}</style>""")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -14,6 +15,9 @@ from pytest_vmnet.core.outcome import Attempt, Finding, Flow, GuestOutcome, RunO
 from pytest_vmnet.report.writing import write_text
 
 SCHEMA = 1
+
+_NUMBERS = re.compile(r"\[\n\s+-?\d+(?:,\n\s+-?\d+)*\n\s+\]")
+"""A list of whole numbers, one a line; a string holds no line end, so it is never meant."""
 
 
 def to_json(run: RunOutcome) -> dict[str, Any]:
@@ -48,8 +52,12 @@ def to_json(run: RunOutcome) -> dict[str, Any]:
 
 
 def dumps(run: RunOutcome) -> str:
-    """Return *run* as JSON text: ASCII only, so that a terminal shows nothing but text."""
-    return json.dumps(to_json(run), indent=2, allow_nan=False) + "\n"
+    """Return *run* as JSON text: ASCII only, so that a terminal shows nothing but text.
+
+    A list of whole numbers, such as a timeline's, takes one line.
+    """
+    text = json.dumps(to_json(run), indent=2, allow_nan=False)
+    return _NUMBERS.sub(lambda found: re.sub(r"\s+", "", found[0]), text) + "\n"
 
 
 def write_json(path: Path, run: RunOutcome) -> None:

@@ -174,8 +174,9 @@ def _band(sheet: _Sheet, port: int, y: float) -> Markup:
         return join(name, rail)
     own = port == 0
     box = element(
-        "path", d=path, fill_opacity="0.15" if own else None, stroke="currentColor",
-        stroke_width="0.5", class_=None if own else "vmnet-dead",
+        "path", d=Markup(path), fill_opacity="0.2" if own else None,
+        stroke="currentColor" if sheet.top else None, stroke_width="0.5",
+        class_=None if own else "vmnet-dead",
     )  # fmt: skip
     return join(name, rail, box)
 
@@ -232,15 +233,18 @@ def _legend(flow: Flow, timeline: Timeline, left: float, top: float) -> tuple[Ma
 
 
 def _sample(leg: Leg | None) -> Markup:
-    return _marks([6], leg, 0, 1.5)
+    line = _stroke("M0 0h12", "1", stroke_opacity="0.35")
+    return join(line, _marks([6], leg, 0, 1.5))
 
 
 def _box(*, own: bool) -> Markup:
     return element(
-        "rect", x=0, y=-6, width=13, height=12, fill_opacity="0.15" if own else None,
+        "rect", x=0, y=-6, width=13, height=12, fill_opacity="0.2" if own else None,
         stroke="currentColor", class_=None if own else "vmnet-dead",
     )  # fmt: skip
 
 
 def _stroke(path: str, width: str, **more: object) -> Markup:
-    return element("path", d=path, fill="none", stroke="currentColor", stroke_width=width, **more)
+    return element(
+        "path", d=Markup(path), fill="none", stroke="currentColor", stroke_width=width, **more
+    )

@@ -53,6 +53,25 @@ def test_every_run_has_the_public_keys(name: str) -> None:
     assert all(set(item) >= {"vmid", "name", "reason"} for item in report["skipped"])
 
 
+def test_a_timeline_takes_few_lines_and_is_the_same() -> None:
+    text = dumps(sample("refused"))
+    flow = json.loads(text)["guests"][0]["flows"][0]["timeline"]
+
+    assert flow["sent_us"] == list(sample("refused").guests[0].flows[0].timeline.sent_us)
+    assert len(flow["fates"]) == len(flow["sent_us"]) == flow["packets"] == 300
+    assert flow["ports"] == ["tap111i0", "enp4s0"]
+    assert flow["alignment"]["within"] == 165
+    assert '"sent_us": [0,20037,40074,' in text
+    assert len(text) < 40_000
+
+
+@pytest.mark.parametrize("text", ["[\n 1,\n 2\n]", "1,\n  2", "[ 1 ,  2 ]"])
+def test_a_text_that_looks_like_numbers_stays_as_it_is(text: str) -> None:
+    run = replace(sample("refused"), notes=(text, "[", "]"))
+
+    assert json.loads(dumps(run))["run"]["notes"] == [text, "[", "]"]
+
+
 def test_the_healed_incident() -> None:
     guest = to_json(sample("healed"))["guests"][0]
 
