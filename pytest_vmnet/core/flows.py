@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_vmnet.core import stats
 from pytest_vmnet.core.facts import GATE, MAIN_LANE, FlowSpec, Sweep
 from pytest_vmnet.core.ledger import FlowLedger, build_ledger
-from pytest_vmnet.core.outcome import Death, Flow, PointCount
+from pytest_vmnet.core.outcome import Death, Flow, PointCount, Side
 from pytest_vmnet.core.stats import Threshold
 from pytest_vmnet.core.topology import Inventory
 from pytest_vmnet.core.words import FlowKind, Leg, Verdict
@@ -117,6 +117,7 @@ class FlowBuilder:
         rtts = [rtt for part in parts for rtt in part.rtts]
         limit = self._threshold
         notes = [part.problem for part in parts if part.problem]
+        verdict = self._verdict(mine, sent, lost, complete=not notes)
         return Flow(
             source=source,
             target=target,
@@ -127,14 +128,15 @@ class FlowBuilder:
             loss_upper_bound=stats.upper_bound(lost, sent, limit.confidence),
             confidence=limit.confidence,
             max_loss=limit.max_loss,
-            verdict=self._verdict(mine, sent, lost, complete=not notes),
-            points=_pooled_points(mine, source),
+            verdict=verdict,
+            points=_pooled_points(mine, source, owner),
             deaths=_pooled_deaths(mine, owner),
             rtt_avg_ms=sum(rtts) / len(rtts) if rtts else None,
             rtt_max_ms=max(rtts, default=None),
             note=notes[0] if notes else None,
             size=parts[0].size or parts[0].spec.size,
             lane=parts[0].spec.lane,
+            sides=() if verdict is Verdict.HEALTHY else _sides(mine, source, owner),
         )
 
     def _verdict(
@@ -159,7 +161,30 @@ def _order(key: _Key) -> tuple[int, bool, str, str]:
     return ORDER.index(kind), lane != MAIN_LANE, lane, other
 
 
-def _pooled_points(ledgers: Sequence[FlowLedger], source: str) -> tuple[PointCount, ...]:
+def _sides(ledgers: Sequence[FlowLedger], source: str, owner: str) -> tuple[Side, ...]:
+    """Return what each end's probes show; nothing if only *source* has sent any."""
+    probers = sorted({led.flow.source for led in ledgers}, key=lambda who: (who != source, who))
+    if probers in ([], [source]):
+        return ()
+    sides = []
+    for prober in probers:
+        own = [ledger for ledger in ledgers if ledger.flow.source == prober]
+        sides.append(
+            Side(
+                source=prober,
+                target=own[0].flow.target,
+                transmitted=sum(int(ledger.sent.sum()) for ledger in own),
+                received=sum(int((ledger.sent & ledger.answered).sum()) for ledger in own),
+                points=_pooled_points(own, prober, owner),
+                deaths=_pooled_deaths(own, owner),
+            )
+        )
+    return tuple(sides)
+
+
+def _pooled_points(
+    ledgers: Sequence[FlowLedger], source: str, owner: str
+) -> tuple[PointCount, ...]:
     """Add up the counts of the ledgers that *source* started; of the first prober else."""
     if not ledgers:
         return ()
@@ -170,7 +195,7 @@ def _pooled_points(ledgers: Sequence[FlowLedger], source: str) -> tuple[PointCou
         doubt = next((cell.doubt for cell in columns if cell.doubt), None)
         rows.append(
             PointCount(
-                point=columns[0].point,
+                point=seen_from(owner, same[0], columns[0].point) or columns[0].point,
                 requests=None if doubt else sum(cell.requests or 0 for cell in columns),
                 replies=None if doubt else sum(cell.replies or 0 for cell in columns),
                 doubt=doubt,

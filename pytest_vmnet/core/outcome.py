@@ -59,6 +59,27 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What one end's probes show of a flow that both ends probed.
+
+    Attributes:
+        source: Who started the probes.
+        target: Who was to answer.
+        transmitted: Probes sent.
+        received: Probes answered.
+        points: Capture points from *source* to *target*, named as in the flow.
+        deaths: Where the lost packets died, the largest group first.
+    """
+
+    source: str
+    target: str
+    transmitted: int
+    received: int
+    points: tuple[PointCount, ...]
+    deaths: tuple[Death, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bursts:
     """How a flow's losses lie among its probes.
 
@@ -189,6 +210,8 @@ class Flow:
         reordered: Answers that overtook another one.
         foreign: Replies from an address other than the one that was probed.
         icmp_errors: ICMP errors for its packets, by source.
+        sides: The same by who started the probes, if both ends did and it is not clean;
+            ``points`` are of one of them.
         timeline: Its packets over the moves of the guest's MAC; only of the flow that tells
             a sick guest's story.
     """
@@ -218,6 +241,7 @@ class Flow:
     reordered: int = 0
     foreign: int = 0
     icmp_errors: tuple[ErrorCount, ...] = ()
+    sides: tuple[Side, ...] = ()
     timeline: Timeline | None = None
 
     @property
