@@ -13,7 +13,7 @@ from pytest_vmnet.core.outcome import Attempt, Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Verdict
 from pytest_vmnet.report import story, table
 from pytest_vmnet.report.markup import Markup, element, join
-from pytest_vmnet.report.path import death_sentence, doubts
+from pytest_vmnet.report.path import by_prober, death_sentence, doubts, probes_sentence
 from pytest_vmnet.report.svg import path_svg
 from pytest_vmnet.report.timeline import timing
 from pytest_vmnet.report.timeline_svg import timeline_svg
@@ -141,12 +141,14 @@ def _section(name: str, *content: Markup | None) -> Markup | None:
 
 def _figure(flow: Flow) -> Markup | None:
     """Draw the path, with what died where, and what was not trusted, in words below it."""
-    if not flow.points:
-        return None
-    words = [f"{death_sentence(death)} died" for death in flow.deaths]
-    words += [f"not trusted: {doubt}" for doubt in doubts(flow)]
-    path = element("div", path_svg(flow), class_="vmnet-scroll")
-    return join(path, _list(words), _timeline(flow))
+    parts: list[Markup | None] = []
+    for part in by_prober(flow):
+        if part.points:
+            words = [f"{death_sentence(death)} died" for death in part.deaths]
+            words += [f"not trusted: {doubt}" for doubt in doubts(part)]
+            head = element("p", element("b", probes_sentence(part))) if flow.sides else None
+            parts += [head, element("div", path_svg(part), class_="vmnet-scroll"), _list(words)]
+    return join(*parts, _timeline(flow)) if parts else None
 
 
 def _timeline(flow: Flow) -> Markup | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Verdict
 from pytest_vmnet.report import story, table
-from pytest_vmnet.report.path import death_sentence, doubts, lay_out
+from pytest_vmnet.report.path import by_prober, death_sentence, doubts, lay_out, probes_sentence
 from pytest_vmnet.report.timeline import legend, timeline_lines, timing
 from pytest_vmnet.report.wording import (
     flow_name,
@@ -108,23 +108,31 @@ def _looked_at(outcome: GuestOutcome) -> list[str]:
     telling = story.telling_flow(outcome)
     lines: list[str] = []
     for flow in flows or [flow for flow in (telling,) if flow]:
-        if flow.points:
-            lines += ["", f"{text(flow_name(flow))}, packets seen at each capture point:"]
-            stations = lay_out(flow).stations
-            lines += _grid(
-                ("leg", *(station.name for station in stations)),
-                [
-                    ("request", *(station.requests for station in stations)),
-                    ("reply", *(station.replies for station in stations)),
-                ],
-            )
-            died = [f"{death_sentence(death)} died" for death in flow.deaths]
-            lines += _bullets([*died, *(f"not trusted: {doubt}" for doubt in doubts(flow))])
+        for part in by_prober(flow):
+            whose = f", {probes_sentence(part)}" if flow.sides else ""
+            lines += _path(part, flow_name(flow) + whose)
         if flow.timeline:
             lines += ["", "```text", *timeline_lines(flow.timeline, 90), "```"]
             lines += _bullets([legend(flow.timeline), *timing(flow.timeline)])
     checks = [story.neighbour_sentence(check) for check in outcome.neighbours]
     return lines + _bullets(checks)
+
+
+def _path(flow: Flow, name: str) -> list[str]:
+    """Return what each capture point saw, as a table, and what died where."""
+    if not flow.points:
+        return []
+    stations = lay_out(flow).stations
+    grid = _grid(
+        ("leg", *(station.name for station in stations)),
+        [
+            ("request", *(station.requests for station in stations)),
+            ("reply", *(station.replies for station in stations)),
+        ],
+    )
+    items = [f"{death_sentence(death)} died" for death in flow.deaths]
+    items += [f"not trusted: {doubt}" for doubt in doubts(flow)]
+    return ["", f"{text(name)}, packets seen at each capture point:", *grid, *_bullets(items)]
 
 
 def _concluded(outcome: GuestOutcome) -> list[str]:

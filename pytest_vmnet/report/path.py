@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from pytest_vmnet.core.outcome import Death, Flow
 from pytest_vmnet.core.words import FlowKind, Leg
 from pytest_vmnet.report.wording import plain
 
-_ENDS = frozenset(("gateway", "external", "workstation", "guest:stack"))
+_ENDS = frozenset(("gateway", "external", "workstation"))
+_STACK = ":stack"
 _NOUN = {Leg.REQUEST: "requests", Leg.REPLY: "replies"}
 
 
@@ -85,6 +86,28 @@ class Path:
         """The rows to draw: always requests and replies, and one for what is not known."""
         odd = any(mark.leg not in _NOUN for mark in self.marks)
         return (Leg.REQUEST, Leg.REPLY, Leg.UNKNOWN) if odd else (Leg.REQUEST, Leg.REPLY)
+
+
+def by_prober(flow: Flow) -> tuple[Flow, ...]:
+    """Return the flow, or for one that both ends probed what each end's probes show of it."""
+    return tuple(
+        replace(
+            flow,
+            source=side.source,
+            target=side.target,
+            transmitted=side.transmitted,
+            received=side.received,
+            points=side.points,
+            deaths=side.deaths,
+            sides=(),
+        )
+        for side in flow.sides
+    ) or (flow,)
+
+
+def probes_sentence(flow: Flow) -> str:
+    """Return whose probes a picture shows: ``probes that vm-2 sent: 89 of 300 lost``."""
+    return f"probes that {plain(flow.source, 80)} sent: {flow.lost} of {flow.transmitted} lost"
 
 
 def lay_out(flow: Flow) -> Path:
@@ -182,6 +205,6 @@ def _spans(death: Death, names: Sequence[str], *, forward: bool) -> list[tuple[i
 
 def _places(name: str | None, names: Sequence[str], goal: int) -> list[int]:
     """Return where on the path a point is; an end lies where the leg goes to."""
-    if name in _ENDS:
+    if name and (name in _ENDS or name.endswith(_STACK)):
         return [goal]
     return [at for at in range(1, len(names) - 1) if names[at] == name]

@@ -68,12 +68,19 @@ def seen_flows(outcome: GuestOutcome) -> tuple[Flow, ...]:
 
 
 def telling_flow(outcome: GuestOutcome) -> Flow | None:
-    """Return the flow that shows what is wrong: the gateway's, else the first failing one."""
+    """Return the flow that shows what is wrong: the gateway's, else the first failing one.
+
+    One that fails comes before one that proves nothing, as in the diagnosis.
+    """
     flows = seen_flows(outcome)
     own = [flow for flow in flows if flow.counted_against in {None, outcome.guest.ident}] or flows
     bad = [flow for flow in own if flow.verdict is not Verdict.HEALTHY]
     doubted = [flow for flow in own if any(point.doubt for point in flow.points)]
-    return min(bad or doubted or own, key=_order, default=None)
+    return min(
+        bad or doubted or own,
+        key=lambda flow: (flow.verdict is not Verdict.UNHEALTHY, _order(flow)),
+        default=None,
+    )
 
 
 def symptoms(outcome: GuestOutcome) -> list[str]:

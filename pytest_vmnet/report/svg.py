@@ -7,7 +7,7 @@ from pytest_vmnet.core.words import Leg
 from pytest_vmnet.report.markup import Markup, element, join
 from pytest_vmnet.report.path import Path, Station, death_sentence, lay_out
 from pytest_vmnet.report.picture import columns
-from pytest_vmnet.report.wording import flow_name, loss_sentence
+from pytest_vmnet.report.wording import flow_name
 
 _CHAR = 7.4  # width of a monospace character of 12 px
 _LEFT = 76  # room for the names of the rows
@@ -24,7 +24,8 @@ def path_svg(flow: Flow) -> Markup:
     """
     whole = lay_out(flow)
     died = "; ".join(death_sentence(death) for death in flow.deaths)
-    title = f"{flow_name(flow)}: {loss_sentence(flow)}{f'. Died: {died}' if died else ''}"
+    lost = f"{flow.lost} of {flow.transmitted} lost"
+    title = f"{flow_name(flow)}: {lost}{f'. Died: {died}' if died else ''}"
     centres = _centres(whole)
     parts = []
     first = 0

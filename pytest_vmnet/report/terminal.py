@@ -10,7 +10,7 @@ from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Scope, Verdict
 from pytest_vmnet.options.settings import Setting
 from pytest_vmnet.report import story, table
-from pytest_vmnet.report.path import death_sentence, doubts
+from pytest_vmnet.report.path import by_prober, death_sentence, doubts, probes_sentence
 from pytest_vmnet.report.picture import columns, pad, path_lines
 from pytest_vmnet.report.timeline import legend, timeline_lines, timing
 from pytest_vmnet.report.wording import (
@@ -162,13 +162,7 @@ def _guest_lines(outcome: GuestOutcome, width: int, *, drawing: bool) -> list[st
     for text in story.symptoms(outcome):
         lines += _wrapped("  seen: ", text, width)
     if flow := story.telling_flow(outcome):
-        if flow.points:
-            lines += path_lines(flow, width, drawing=drawing)
-        for text in map(death_sentence, flow.deaths[:4]):
-            lines += _wrapped("  died: ", text, width)
-        for text in doubts(flow):
-            lines += _wrapped("  not trusted: ", text, width)
-        lines += _timeline(flow, width)
+        lines += _flow_lines(flow, width, drawing=drawing)
     for at, finding in enumerate(outcome.findings):
         label = "  also: " if at else "  diagnosis: "
         lines += _wrapped(label, f"{story.finding_head(finding)}: {plain(finding.message)}", width)
@@ -184,10 +178,20 @@ def _guest_lines(outcome: GuestOutcome, width: int, *, drawing: bool) -> list[st
     return lines
 
 
-def _timeline(flow: Flow, width: int) -> list[str]:
+def _flow_lines(flow: Flow, width: int, *, drawing: bool) -> list[str]:
+    lines: list[str] = []
+    for part in by_prober(flow):
+        if flow.sides:
+            lines += _wrapped("  ", probes_sentence(part), width)
+        if part.points:
+            lines += path_lines(part, width, drawing=drawing)
+        for text in map(death_sentence, part.deaths[:4]):
+            lines += _wrapped("  died: ", text, width)
+        for text in doubts(part):
+            lines += _wrapped("  not trusted: ", text, width)
     if flow.timeline is None:
-        return []
-    lines = timeline_lines(flow.timeline, width)
+        return lines
+    lines += timeline_lines(flow.timeline, width)
     for text in (legend(flow.timeline), *timing(flow.timeline)):
         lines += _wrapped("  in time: ", text, width)
     return lines
