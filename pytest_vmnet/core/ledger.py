@@ -7,24 +7,28 @@ cell that they belong to and are counted once.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_vmnet.core.coverage import Pair, listening
-from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep, Waypoint
+from pytest_vmnet.core.expected import Expected, Site
+from pytest_vmnet.core.facts import FlowSpec, HostFacts, PingResult, Sweep
+from pytest_vmnet.core.journey import Fates, trace
+from pytest_vmnet.core.oddity import Oddity
 from pytest_vmnet.core.outcome import Death, PointCount
 from pytest_vmnet.core.route import Path, path_of
+from pytest_vmnet.core.tally import Tally
 from pytest_vmnet.core.topology import Inventory
 from pytest_vmnet.core.words import Leg, PingKind
 
 Cells = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class FlowLedger:
     """One flow's packets at every point.
 
@@ -39,6 +43,10 @@ class FlowLedger:
         covered: Probes during which a waypoint's capture is known to have run; shape (W, count).
         strays: Probes that passed a waypoint in the wrong direction with the MAC of the guest
             that sent them (replies: with any MAC), by (waypoint, leg).
+        duplicates: Frames that each waypoint saw again; shape (2, W).
+        oddities: What was seen of it that should not be.
+        forged: Packets that another guest sent too, in the sender's name, at the waypoints where
+            they cannot be told apart; shape (W, count), or None if there is none.
     """
 
     flow: FlowSpec
@@ -49,6 +57,9 @@ class FlowLedger:
     doubts: tuple[str | None, ...]
     covered: npt.NDArray[np.bool_]
     strays: Mapping[tuple[int, Leg], int]
+    duplicates: npt.NDArray[np.int64]
+    oddities: tuple[Oddity, ...] = ()
+    forged: npt.NDArray[np.bool_] | None = None
 
     @property
     def seen(self) -> npt.NDArray[np.bool_]:
@@ -88,17 +99,31 @@ class FlowLedger:
         return tuple(rows)
 
     def _gap(self, index: int) -> str | None:
-        within = int((self.covered[index] & self.sent).sum())
         sent = int(self.sent.sum())
-        if within == sent:
-            return None
-        return f"its capture is known to have run during {within} of {sent} probes"
+        within = int((self.covered[index] & self.sent).sum())
+        if within < sent:
+            return f"its capture is known to have run during {within} of {sent} probes"
+        if self.forged is not None and (forged := int((self.forged[index] & self.sent).sum())):
+            return f"{forged} of {sent} probes came in by another guest's port too"
+        return None
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Where "not seen" counts; shape (W, count)."""
+        trusted = np.array([doubt is None for doubt in self.doubts], dtype=np.bool_)
+        known: npt.NDArray[np.bool_] = self.covered & trusted[:, None]
+        return known if self.forged is None else known & ~self.forged
+
+    @cached_property
+    def fates(self) -> Fates:
+        """Where each packet was seen last, and where it was missed next."""
+        return trace(self.path, self.seen, self.known)
 
     def deaths(self) -> tuple[Death, ...]:
         """Return where the lost packets died, the largest group first."""
-        groups: Counter[tuple[Leg, str | None, str]] = Counter()
-        for seq in np.flatnonzero(self.lost):
-            groups[self.death_of(int(seq))] += 1
+        if not self.lost.any():
+            return ()
+        groups = self.fates.count(self.lost)
         return tuple(
             Death(leg=leg, last_seen=last, next_point=following, packets=packets)
             for (leg, last, following), packets in sorted(
@@ -108,28 +133,26 @@ class FlowLedger:
 
     def death_of(self, seq: int) -> tuple[Leg, str | None, str]:
         """Return leg, last point that saw packet *seq*, and where it was missed next."""
-        width = len(self.path.waypoints)
-        journey = [(0, i) for i in range(width)] + [(1, i) for i in reversed(range(width))]
-        known = [
-            step for step in journey if not self.doubts[step[1]] and self.covered[step[1], seq]
-        ]
-        last = max((k for k, (leg, i) in enumerate(known) if self.seen[leg, i, seq]), default=None)
-        names = [waypoint.point for waypoint in self.path.waypoints]
-        if last is None:
-            missed = names[known[0][1]] if known else self.path.end
-            return (Leg.REQUEST if known else Leg.UNKNOWN), None, missed
-        leg, index = known[last]
-        here = names[index]
-        if last + 1 == len(known):
-            return Leg.REPLY if leg else Leg.UNKNOWN, here, self.path.start
-        next_leg, next_index = known[last + 1]
-        if leg == 0 and next_leg == 1:
-            turned = self.path.end.endswith(":stack")
-            return (Leg.REQUEST if turned else Leg.UNKNOWN), here, self.path.end
-        following = names[next_index]
-        if following == here:  # routed: out by a port, and never back in by it
-            following = "gateway"
-        return (Leg.REPLY if next_leg else Leg.REQUEST), here, following
+        return self.fates.of(seq)
+
+    def reordered(self) -> tuple[int | None, int | None]:
+        """Return how many requests were late at the last waypoint, and replies at the first.
+
+        A packet is late if one that was sent after it came before it (RFC 4737, section 3). None
+        where the waypoint's capture is in doubt.
+        """
+        if not self.doubts:
+            return None, None
+        ends = ((self.doubts[-1], self.times[0, -1]), (self.doubts[0], self.times[1, 0]))
+        requests, replies = (None if doubt else _late(times) for doubt, times in ends)
+        return requests, replies
+
+
+def _late(times: npt.NDArray[np.int64]) -> int:
+    """Return how many packets came after one with a higher number; 0 is no time."""
+    came = times[times != 0]
+    earliest_behind = np.minimum.accumulate(came[::-1])[::-1]
+    return int((came[:-1] > earliest_behind[1:]).sum())
 
 
 def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
@@ -139,46 +162,64 @@ def build_ledger(sweep: Sweep, inventory: Inventory) -> tuple[FlowLedger, ...]:
     ``sweep.flows``.
     """
     names = {host: facts.ifname for host, facts in sweep.hosts.items() if facts.ifname}
-    macs = {g.ident: int(g.nic.mac.replace(":", ""), 16) for g in inventory.guests}
-    by_flow = {host: _by_flow(facts) for host, facts in sweep.hosts.items()}
-    ledgers = []
-    for flow in sweep.flows:
-        ping = sweep.ping(flow)
-        if ping is None:
-            continue
-        path = path_of(flow, inventory, names)
-        sequence = np.arange(1, flow.count + 1)
-        sent = sequence <= ping.transmitted
-        answered = np.isin(sequence, list(ping.rtt_ms)) & sent
-        times = np.zeros((2, len(path.waypoints), flow.count), dtype=np.int64)
-        covered = np.ones((len(path.waypoints), flow.count), dtype=np.bool_)
-        doubts: list[str | None] = []
-        strays: dict[tuple[int, Leg], int] = {}
-        for index, waypoint in enumerate(path.waypoints):
-            rows = by_flow.get(waypoint.host, {}).get((waypoint.ifname, flow.number))
-            if rows is not None:
-                wrong = _enter(rows, times[:, index], waypoint, macs.get(flow.source))
-                strays |= {(index, leg): packets for leg, packets in wrong.items()}
-            doubt = _unmarked(flow) or _doubt(sweep.hosts.get(waypoint.host), waypoint.ifname)
-            window = None if doubt else _window((times[:, index] != 0).any(axis=0), answered)
-            if window is None:
-                doubt = doubt or "probes that were answered passed it unseen"
-            else:
-                covered[index] = window
-            doubts.append(doubt)
-        ledgers.append(
-            FlowLedger(
-                flow=flow,
-                path=path,
-                sent=sent,
-                answered=answered,
-                times=times,
-                doubts=tuple(doubts),
-                covered=covered,
-                strays=strays,
-            )
-        )
+    captures = {host: facts.capture for host, facts in sweep.hosts.items() if facts.capture}
+    site = Site(inventory)
+    asked = [(flow, ping) for flow in sweep.flows if (ping := sweep.ping(flow)) is not None]
+    flows = [site.expected(flow, path_of(flow, inventory, names)) for flow, _ in asked]
+    tally = Tally(flows, site, captures)
+    ledgers = [
+        _ledger(each, ping, tally, index, sweep)
+        for index, (each, (_, ping)) in enumerate(zip(flows, asked, strict=True))
+    ]
     return _narrowed(ledgers, sweep)
+
+
+def _ledger(
+    expected: Expected, ping: PingResult, tally: Tally, index: int, sweep: Sweep
+) -> FlowLedger:
+    flow, waypoints = expected.flow, expected.path.waypoints
+    sent = np.arange(1, flow.count + 1) <= ping.transmitted
+    answered = np.zeros(flow.count + 1, dtype=np.bool_)
+    answered[[seq for seq in ping.rtt_ms if 1 <= seq <= flow.count]] = True
+    answered = answered[1:] & sent
+    times = tally.times(index)
+    covered = np.ones((len(waypoints), flow.count), dtype=np.bool_)
+    doubts = [_doubt(sweep.hosts.get(each.host), each.ifname) for each in waypoints]
+    passed = (times != 0).any(axis=0)
+    for at, doubt in enumerate(doubts):
+        if doubt is None:
+            window = _window(passed[at], answered)
+            if window is None:
+                doubts[at] = "probes that were answered passed it unseen"
+            else:
+                covered[at] = window
+    forged = tally.forged(index)
+    return FlowLedger(
+        flow=flow,
+        path=expected.path,
+        sent=sent,
+        answered=answered,
+        times=times,
+        doubts=tuple(doubts),
+        covered=covered,
+        strays=tally.strays(index),
+        duplicates=tally.duplicates(index),
+        oddities=tally.oddities(index),
+        forged=None if forged is None else _unsafe(expected, forged),
+    )
+
+
+def _unsafe(expected: Expected, forged: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return where a packet may have been taken for one that another guest sent in its name.
+
+    At its sender's own port only the sender's frames come in.
+    """
+    rows = [
+        (forged[0] & (waypoint.guest is None or waypoint.guest != expected.request.guest))
+        | (forged[1] & (waypoint.guest is None or waypoint.guest != expected.reply.guest))
+        for waypoint in expected.path.waypoints
+    ]
+    return np.array(rows)
 
 
 def _narrowed(ledgers: Sequence[FlowLedger], sweep: Sweep) -> tuple[FlowLedger, ...]:
@@ -197,29 +238,6 @@ def _narrowed(ledgers: Sequence[FlowLedger], sweep: Sweep) -> tuple[FlowLedger, 
             if span := heard.get(guest):
                 ledger.covered[index] &= ~span.misses(pair).any(axis=0)
     return tuple(ledgers)
-
-
-def _enter(
-    rows: npt.NDArray[np.void],
-    times: npt.NDArray[np.int64],
-    waypoint: Waypoint,
-    mac: int | None,
-) -> dict[Leg, int]:
-    """Note when a waypoint first saw what in *times*, shape (2, count); return the strays."""
-    wrong: dict[Leg, int] = {}
-    inside = rows[(rows["seq"] >= 1) & (rows["seq"] <= times.shape[1])]
-    for leg, reply in ((Leg.REQUEST, False), (Leg.REPLY, True)):
-        mine = inside[inside["reply"] == reply]
-        expected = mine["out"] == (waypoint.request_out != reply)
-        latest_first = np.argsort(-mine["t_ns"][expected], kind="stable")
-        seen = mine[expected][latest_first]  # of several times for one cell the last one stays
-        times[int(reply), seen["seq"] - 1] = np.maximum(seen["t_ns"], 1)
-        strays = mine[~expected]
-        if not reply and mac is not None:  # a router sends it on with a MAC of its own
-            strays = strays[strays["mac"] == mac]
-        if len(strays):
-            wrong[leg] = len(np.unique(strays["seq"]))
-    return wrong
 
 
 def _window(seen: Cells, answered: Cells) -> Cells | None:
@@ -255,21 +273,3 @@ def _doubt(facts: HostFacts | None, ifname: str) -> str | None:
     if facts.capture is None:
         return "no capture there"
     return facts.capture.doubt(ifname)
-
-
-def _by_flow(facts: HostFacts) -> dict[tuple[str, int], npt.NDArray[np.void]]:
-    """Split a host's sightings by interface name and flow number."""
-    if facts.capture is None:
-        return {}
-    rows = facts.capture.packets.sightings
-    if not len(rows):
-        return {}
-    key = rows["ifindex"].astype(np.uint64) << np.uint64(16) | rows["flow"].astype(np.uint64)
-    order = np.argsort(key, kind="stable")
-    keys, starts = np.unique(key[order], return_index=True)
-    split: dict[tuple[str, int], npt.NDArray[np.void]] = {}
-    for value, part in zip(keys, np.split(rows[order], starts[1:]), strict=True):
-        ifname = facts.capture.points.get(int(value) >> 16)
-        if ifname is not None:
-            split[ifname, int(value) & 0xFFFF] = part
-    return split
