@@ -11,7 +11,7 @@ from pytest_vmnet.report.wording import flow_name
 
 _CHAR = 7.4  # width of a monospace character of 12 px
 _LEFT = 76  # room for the names of the rows
-_ARROW, _MARKED = 34, 112  # least room between two stations, without and with a mark
+_ARROW, _MARKED = 14, 150  # least room between two boxes, and between middles with a mark
 _TOP, _ROW = 62, 42
 _WIDEST = 880  # most pixels between the first and the last station of one picture
 _LABEL = {Leg.REQUEST: "request", Leg.REPLY: "reply", Leg.UNKNOWN: "either"}
@@ -70,9 +70,8 @@ def _centres(path: Path) -> list[float]:
     centres = [_LEFT + _half(path.stations[0])]
     for gap in range(len(path.stations) - 1):
         marked = any(path.mark(leg, gap) for leg in path.legs)
-        room = _MARKED if marked else _ARROW
-        reach = _half(path.stations[gap]) + _half(path.stations[gap + 1])
-        centres.append(round(centres[-1] + max(reach + 14, room + 64 if marked else 0), 1))
+        boxes = _half(path.stations[gap]) + _half(path.stations[gap + 1]) + _ARROW
+        centres.append(round(centres[-1] + max(boxes, _MARKED if marked else 0), 1))
     return centres
 
 

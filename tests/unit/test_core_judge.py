@@ -107,6 +107,27 @@ def test_a_peers_points_are_not_taken_for_the_guests_own() -> None:
     assert (death.last_seen, death.next_point) == ("guest:eth0", "guest:stack")
 
 
+def test_each_ends_probes_are_told_apart_in_the_names_of_the_report() -> None:
+    world = W.lose(W.World(), 0, "tap112i0", source="vm-2", target="vm-1", share=0.5)
+    found = flow(world.judge(), "vm-1", FlowKind.PEER, "vm-2")
+
+    own, other = found.sides
+    assert (own.source, own.target, own.received) == ("vm-1", "vm-2", own.transmitted)
+    assert (other.source, other.target) == ("vm-2", "vm-1")
+    assert other.received == other.transmitted - found.lost
+    assert [p.point for p in own.points] == ["guest:eth0", "tap111i0", "tap112i0", "vm-2:eth0"]
+    assert [p.point for p in other.points] == ["vm-2:eth0", "tap112i0", "tap111i0", "guest:eth0"]
+    assert [p.requests for p in other.points][1:3] == [other.transmitted, other.received]
+    assert own.deaths == ()
+    assert other.deaths == found.deaths
+
+
+def test_a_clean_flow_and_one_with_one_prober_have_no_sides() -> None:
+    judgement = W.lose(W.World(), 0, "guest:eth0", source="vm-1", kind=FlowKind.GATEWAY).judge()
+    for judged in judgement.guests.values():
+        assert [f.kind for f in judged.flows if f.sides] == []
+
+
 def test_two_stages_are_pooled() -> None:
     world = W.World()
     W.lose(world, 1, "enp4s0", first=3, **TO_GATEWAY)

@@ -11,8 +11,11 @@ import pytest
 
 from pytest_vmnet.core.outcome import Death
 from pytest_vmnet.core.words import Leg
-from pytest_vmnet.report.path import Mark, death_sentence, lay_out
+from pytest_vmnet.report.html import guest_html
+from pytest_vmnet.report.markdown import to_markdown
+from pytest_vmnet.report.path import Mark, by_prober, death_sentence, lay_out
 from pytest_vmnet.report.picture import path_lines
+from pytest_vmnet.report.terminal import summary_lines
 
 SAMPLES = runpy.run_path(str(Path(__file__).parents[1] / "data" / "report" / "samples.py"))
 
@@ -118,4 +121,53 @@ def test_nothing_goes_on_where_nothing_set_out() -> None:
         "          workstation    enp4s0    tap113i0    guest:eth0             vm-3",
         "  request 100 ─────────▶ 100 ────▶ 100 ──────▶ 100 ───────── ✗ 100 ─▶",
         "  reply   0 ············ 0 ······· 0 ········· 0 ····················",
+    ]
+
+
+def test_a_death_at_the_far_guests_stack_lies_at_its_end() -> None:
+    assert marks(death(Leg.REQUEST, "guest:eth0", "vm-2:stack"), of="peer") == [
+        ("request", 11, 12)
+    ]
+
+
+def test_a_flow_that_both_ends_probed_is_drawn_once_for_each() -> None:
+    flow = SAMPLES["EVERY"]["long_paths"]().guests[1].flows[1]
+
+    own, other = map(lay_out, by_prober(flow))
+
+    assert [station.name for station in own.stations][:3] == ["vm-4", "guest:eth0", "tap114i0"]
+    assert [station.name for station in other.stations][-2:] == ["guest:eth0", "vm-4"]
+    assert [(mark.leg.value, mark.first, mark.packets) for mark in own.marks] == [("reply", 6, 4)]
+    assert [(mark.leg.value, mark.first, mark.packets) for mark in other.marks] == [
+        ("request", 5, 121)
+    ]
+    assert own.stations[0].requests == own.stations[1].requests == "30"
+    assert by_prober(own_flow := SAMPLES["to_gateway"](1)) == (own_flow,)
+
+
+def test_every_face_shows_whose_probes_died_where() -> None:
+    run = SAMPLES["EVERY"]["long_paths"]()
+    terminal = "\n".join(summary_lines(run))
+    markdown = to_markdown(run)
+    page = guest_html(run.guests[1])
+
+    for text in (terminal, markdown, page):
+        assert "probes that vm-4 sent: 4 of 30 lost" in text
+        assert "probes that vm-2 sent: 121 of 300 lost" in text
+        assert text.count("121 requests between pve1:enp4s0 and enp4s0") >= 1
+    assert "pve1:enp4s0 ──▶" not in terminal
+    assert " ✗ 121 ─▶ 179" in terminal
+
+
+def test_a_firewalls_path_shows_every_group_and_what_is_not_known() -> None:
+    flow = SAMPLES["EVERY"]["long_paths"]().guests[0].flows[0]
+
+    assert path_lines(flow, 130) == [
+        "          vm-2    guest:eth0            tap112i0           fwln112i0    fwpr112p0         "
+        "   enp4s0            gateway",
+        "  request 300 ──▶ 300 ────────────────▶ 300 ─────── ✗ 4 ─▶ ? ─────────▶ 296 ──────────────"
+        "─▶ 296 ────────────▶",
+        "  reply   240 ◀── 240 ◀──────── ✗ 12 ── 252 ◀───────────── ? ◀───────── 252 ◀─────── ✗ 20 "
+        "── 272 ◀────────────",
+        f"  either{'✗ 24':>99}",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 from pytest_vmnet.core.outcome import (
@@ -14,6 +15,7 @@ from pytest_vmnet.core.outcome import (
     RuledOut,
     RunOutcome,
     Setting,
+    Side,
     Timeline,
 )
 from pytest_vmnet.core.topology import Guest, Nic
@@ -27,6 +29,7 @@ HOSTILE = "<script>alert(1)</script>|`x`\x1b[31m\u202e\n\r\x00\x07\"'&*_[a](b)\u
 BOUNDS = {
     (0, 300): (0.0, 0.009936), (0, 100): (0.0, 0.029513), (0, 30): (0.0, 0.095034),
     (165, 300): (0.500875, 0.598384), (140, 300): (0.418027, 0.515800),
+    (60, 300): (0.162685, 0.241806), (125, 330): (0.334295, 0.424913),
     (300, 300): (0.990064, 1.0), (100, 100): (0.970487, 1.0), (121, 300): (0.355949, 0.452151),
     (4, 300): (0.004567, 0.030250), (5, 300): (0.006590, 0.034722), (30, 30): (0.904966, 1.0),
 }  # fmt: skip
@@ -114,6 +117,47 @@ def to_gateway(number: int, lost: int = 0, **more: object) -> Flow:
         f"vm-{number}", GATEWAY, FlowKind.GATEWAY, lost=lost,
         **{"points": points, "deaths": deaths if lost else (), **more},  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def firewalled(lost: int = 60) -> Flow:
+    """Return a gateway flow through a firewall's bridge whose packets die in several places."""
+    doubt = "the kernel dropped 812 packets of this capture"
+    replies = 300 - lost + 12
+    points = (
+        point("guest:eth0", 300, 300 - lost), point("tap112i0", 300, replies),
+        point("fwln112i0", None, None, doubt), point("fwpr112p0", 296, replies),
+        point("enp4s0", 296, replies + 20),
+    )  # fmt: skip
+    deaths = (
+        Death(leg=Leg.REPLY, last_seen="enp4s0", next_point="fwpr112p0", packets=20),
+        Death(leg=Leg.UNKNOWN, last_seen="enp4s0", next_point="gateway", packets=lost - 36),
+        Death(leg=Leg.REPLY, last_seen="tap112i0", next_point="guest:eth0", packets=12),
+        Death(leg=Leg.REQUEST, last_seen="tap112i0", next_point="fwpr112p0", packets=4),
+    )
+    return flow("vm-2", GATEWAY, FlowKind.GATEWAY, lost=lost, points=points, deaths=deaths)
+
+
+def across_nodes() -> Flow:
+    """Return vm-4's flow to vm-2 on another node, both with a firewall, that both ends probed."""
+    names = [
+        "guest:eth0", "tap114i0", "fwln114i0", "fwpr114p0", "enp4s0", "pve1:enp4s0", "fwpr112p0",
+        "fwln112i0", "tap112i0", "vm-2:eth0",
+    ]  # fmt: skip
+    own = tuple(point(name, 30, 30 if at > 5 else 26) for at, name in enumerate(names))
+    other = tuple(
+        point(name, 300 if at < 5 else 179, 179) for at, name in enumerate(reversed(names))
+    )
+    late = Death(leg=Leg.REPLY, last_seen="fwpr112p0", next_point="pve1:enp4s0", packets=4)
+    lost = Death(leg=Leg.REQUEST, last_seen="pve1:enp4s0", next_point="enp4s0", packets=121)
+    sides = (
+        Side(source="vm-4", target="vm-2", transmitted=30, received=26, points=own,
+             deaths=(late,)),
+        Side(source="vm-2", target="vm-4", transmitted=300, received=179, points=other,
+             deaths=(lost,)),
+    )  # fmt: skip
+    pooled = flow("vm-4", "vm-2", FlowKind.PEER, lost=125, sent=330, points=own,
+                  deaths=(lost, late), against="vm-4")  # fmt: skip
+    return replace(pooled, sides=sides)
 
 
 def timeline(number: int, died: int = 165) -> Timeline:

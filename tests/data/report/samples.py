@@ -196,6 +196,21 @@ def between_guests() -> RunOutcome:
     return run(first, second)
 
 
+def long_paths() -> RunOutcome:
+    """Return guests behind firewall bridges, on one node and on two."""
+    second = GuestOutcome(
+        guest=guest(2), verdict=Verdict.UNHEALTHY, reason="gateway: at least 16.2 % lost",
+        flows=(build.firewalled(),),
+        decision=Decision(action=Action.REFUSE, reason="--vmnet-rebuild is never"),
+    )  # fmt: skip
+    fourth = GuestOutcome(
+        guest=guest(4, node="pve2"), verdict=Verdict.UNHEALTHY, reason="vm-2: 33.4 % lost",
+        flows=(to_gateway(4), build.across_nodes()),
+        decision=Decision(action=Action.REFUSE, reason="--vmnet-rebuild is never"),
+    )  # fmt: skip
+    return run(second, fourth)
+
+
 def hostile() -> RunOutcome:
     """Return a run in which every text that can come from outside is hostile."""
     finding = Finding(
@@ -240,5 +255,5 @@ def broken_run() -> RunOutcome:
 EVERY = {
     "all_healthy": all_healthy, "healed": incident, "refused": lambda: incident(healed=False),
     "firewall": firewall, "uplink": uplink, "inconclusive": inconclusive,
-    "between_guests": between_guests, "hostile": hostile, "broken_run": broken_run,
+    "between_guests": between_guests, "long_paths": long_paths, "hostile": hostile, "broken_run": broken_run,
 }  # fmt: skip
