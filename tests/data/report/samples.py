@@ -255,5 +255,6 @@ def broken_run() -> RunOutcome:
 EVERY = {
     "all_healthy": all_healthy, "healed": incident, "refused": lambda: incident(healed=False),
     "firewall": firewall, "uplink": uplink, "inconclusive": inconclusive,
-    "between_guests": between_guests, "long_paths": long_paths, "hostile": hostile, "broken_run": broken_run,
+    "between_guests": between_guests,
+    "long_paths": long_paths, "hostile": hostile, "broken_run": broken_run,
 }  # fmt: skip
