@@ -9,12 +9,11 @@ import json
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,7 @@ from pytest_vmnet.probes import node, site, sweep
 
 def main(file: str, *words: str) -> int:
     """Run pytest; write seconds by step, CPU seconds and the commands given to others."""
-    steps: Counter[str] = Counter()
+    steps: dict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
     guests: Counter[str] = Counter()
     lock = Lock()
@@ -39,7 +38,7 @@ def main(file: str, *words: str) -> int:
         if "tcpdump" in str(words[-1]) and "echo ready" in str(words[-1]):
             count("captures")
 
-    def command(words: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def command(words: tuple[object, ...], named: dict[str, object]) -> None:
         with lock:
             step = "probes" if named.get("expect_s") else "discovery"
             guests[f"{step} {words[2]}"] += 1
@@ -80,28 +79,28 @@ def main(file: str, *words: str) -> int:
 
 
 def _before(
-    where: Any, what: str, note: Callable[[tuple[Any, ...], dict[str, Any]], None]
+    where: object, what: str, note: Callable[[tuple[object, ...], dict[str, object]], None]
 ) -> None:
     """Call *note* with the arguments of each call of a method."""
     known = getattr(where, what)
 
-    def noted(*words: Any, **named: Any) -> Any:
+    def noted(*words: object, **named: object) -> object:
         note(words, named)
         return known(*words, **named)
 
     setattr(where, what, noted)
 
 
-def _timed(where: Any, what: str, steps: Counter[str]) -> None:
+def _timed(where: object, what: str, steps: dict[str, float]) -> None:
     """Add up the seconds that a function takes."""
     known = getattr(where, what)
 
-    def timed(*words: Any, **named: Any) -> Any:
+    def timed(*words: object, **named: object) -> object:
         begun = time.monotonic()
         try:
             return known(*words, **named)
         finally:
-            steps[what] += time.monotonic() - begun  # type: ignore[assignment]
+            steps[what] += time.monotonic() - begun
 
     setattr(where, what, timed)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -24,6 +25,8 @@ from pytest_vmnet.errors import ProxmoxError
 
 DEFAULT_PORT = 8006
 _AGENT_CALLS_IN_FLIGHT = 2
+_FIRST_POLL_S, _LAST_POLL_S = 0.02, 0.32
+"""A short command is asked for again soon, a long one seldom."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,7 @@ class Proxmox:
         self._agent_slots: dict[str, threading.Semaphore] = {}
         self._slots_lock = threading.Lock()
         self._local = threading.local()
+        self._idle: list[Any] = []
         self._cancelled = threading.Event()
         self._timeout_s = timeout_s
         self.slowest_exec_s = 0.0
@@ -117,16 +121,31 @@ class Proxmox:
     def api(self) -> Any:
         """A proxmoxer ``ProxmoxAPI`` of the calling thread: its sessions are not thread-safe."""
         if not hasattr(self._local, "api"):
-            self._local.api = ProxmoxAPI(
-                self.endpoint.host,
-                port=self.endpoint.port,
-                user=self.endpoint.user,
-                token_name=self.endpoint.token_name,
-                token_value=self.endpoint.token_value,
-                verify_ssl=self._verify,
-                timeout=self._timeout_s,
-            )
+            self._local.api = self._connected()
         return self._local.api
+
+    def _connected(self) -> Any:
+        return ProxmoxAPI(
+            self.endpoint.host,
+            port=self.endpoint.port,
+            user=self.endpoint.user,
+            token_name=self.endpoint.token_name,
+            token_value=self.endpoint.token_value,
+            verify_ssl=self._verify,
+            timeout=self._timeout_s,
+        )
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        """Lend a session to one call: there are as many as calls at once, not as threads."""
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._connected()
+        try:
+            yield session
+        finally:
+            self._idle.append(session)
 
     def call(self, method: str, path: str, **params: Any) -> Any:
         """Call the API and return the answer's ``data``.
@@ -135,8 +154,9 @@ class Proxmox:
             ProxmoxError: The API refused, failed or could not be reached.
         """
         try:
-            resource = self.api(path.strip("/"))
-            return _checked(getattr(resource, method.lower())(**params))
+            with self._session() as session:
+                resource = session(path.strip("/"))
+                return _checked(getattr(resource, method.lower())(**params))
         except ResourceException as error:
             reason = str(error.content or error.status_message).strip()
             if error.errors:
@@ -224,6 +244,7 @@ class Proxmox:
         deadline = self._clock.monotonic() + timeout_s
         self._pause(min(expect_s, timeout_s))
         failures = 0
+        wait_s = _FIRST_POLL_S
         while True:
             try:
                 status = self.agent(node, vmid, "exec-status", pid=pid)
@@ -242,7 +263,8 @@ class Proxmox:
                 path = f"nodes/{node}/qemu/{vmid}/agent/exec-status"
                 reason = f"`{argv[0]}` did not end within {timeout_s:g} s in the guest"
                 raise ProxmoxError("GET", path, status=None, reason=reason)
-            self._pause(0.3)
+            self._pause(wait_s)
+            wait_s = min(2 * wait_s, _LAST_POLL_S)
 
     def cancel(self) -> None:
         """Let every wait for a guest's command end with an error, now and from now on."""

@@ -18,6 +18,9 @@ from pytest_vmnet.probes import script
 from pytest_vmnet.probes.answer import RawAnswer, split_output
 
 _MAX_PACKETS = 200_000
+_QUIET_S = 0.25
+_FLUSHED_S = 1.2
+"""The kernel hands a capture what it has at least once in this time."""
 _IFNAME = re.compile(r"[\w.@+-]{1,15}", re.ASCII)
 _NANOSECONDS = re.compile(r"\d{19}", re.ASCII)
 _SUMMARY = re.compile(r"^\d+ packets? captured$", re.MULTILINE | re.ASCII)
@@ -68,10 +71,13 @@ heard() {
   case $name in tcpdump*) kill -USR1 "${pid:-$capture}" ;; esac
 } 2>/dev/null
 if [ -n "$capture" ]; then
-  before=; i=0
-  while heard; sleep 0.8; [ $i -lt {rounds} ]; do  # others may still be probing this guest
+  before=; i=0; still=0
+  while heard; sleep {pause}; [ $i -lt {rounds} ]; do  # others may still be probing this guest
     now=$(tail -n 1 capture.err)
-    [ "$now" = "$before" ] && break
+    has=${now#tcpdump: }; got=${now#*captured, }  # the kernel hands over what it has once a second
+    [ "$now" = "$before" ] && still=$((still+1)) || still=0
+    [ $still -ge 1 ] && [ "${has%% *}" = "${got%% *}" ] && break
+    [ $still -ge {patience} ] && break
     before=$now; i=$((i+1))
   done
   date +%s%N >capture.until
@@ -114,8 +120,18 @@ def guest_script(
         + script.wait_for_others(lead_s)
         + script.start_pings(flows, mark)
         + "wait $pings $pings0\n"
-        + _END_CAPTURE.replace("{rounds}", str(int(hold_s) + 2))
+        + _end_capture(flows, hold_s)
         + _ASK
+    )
+
+
+def _end_capture(flows: Sequence[FlowSpec], hold_s: float) -> str:
+    """Return the lines that end the capture once nothing more comes and all of it is written."""
+    pause_s = max([_QUIET_S, *(2 * flow.interval_s for flow in flows)])
+    return (
+        _END_CAPTURE.replace("{pause}", f"{pause_s:g}")
+        .replace("{patience}", str(ceil(_FLUSHED_S / pause_s)))
+        .replace("{rounds}", str(ceil((hold_s + _FLUSHED_S) / pause_s)))
     )
 
 

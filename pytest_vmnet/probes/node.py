@@ -83,13 +83,14 @@ class NodeWatch:
                 said = done.stderr.decode(errors="replace").strip()[-300:]
                 raise CaptureError(f"{self.node}: the capture was lost: {said}")
             source = f"{self.node}, watch output"
-            return split_output(
+            answer = split_output(
                 done.stdout, self.token, host=self.node, source=source, points=self.points
             )
         except (BackendError, ProbeError) as problem:
-            return self.failed(problem)
-        finally:
+            answer = self.failed(problem)
+        if answer.problem:  # else the script has cleaned up at its end
             self.clean(shell)
+        return answer
 
     def failed(self, problem: Exception | str) -> RawAnswer:
         """Return the answer of a watch that could not start or was lost."""

@@ -10,6 +10,8 @@ from pytest_vmnet.core.topology import CapturePoint
 from pytest_vmnet.probes import script
 
 _MAX_PACKETS = 2_000_000
+_MAX_OUTPUT = 256_000_000
+"""Bytes of one section: so many packets, packed, with room to spare."""
 _MAX_SAMPLED = 3_000_000
 _SAMPLE_S = 0.2
 _BEAT_S = 0.25
@@ -66,6 +68,16 @@ clock() {
 }
 """
 
+_UNTIL_SEEN = """\
+until_seen() {
+  i=0
+  until [ -e canary.failed ] || grep -qaF "$1" capture.pcap || [ $i -ge 60 ]; do
+    i=$((i+1)); sleep 0.05
+  done
+  kill $canary 2>/dev/null
+}
+"""
+
 _START = """\
 command -v tcpdump >/dev/null || {{ echo 'tcpdump is not installed' >&2; exit 69; }}
 d=/run/vmnet-gate-{token}
@@ -88,7 +100,8 @@ setsid timeout {limit} bridge -t monitor fdb >fdb 2>&1 </dev/null & echo $! >fdb
 setsid timeout {limit} ip -o monitor link >links 2>&1 </dev/null & echo $! >links.pid
 ip -o link >links.before 2>&1
 tc -s -j qdisc show >qdisc.before 2>/dev/null || rm -f qdisc.before
-{canary_before}
+{canary_before} & canary=$!
+until_seen {before}
 setsid timeout {limit} {beat} >beat 2>&1 </dev/null & echo $! >beat.pid
 clock >clock.before
 setsid timeout {limit} perl -e {sampler} {limit} {sample_s} {room} {devices} \\
@@ -103,13 +116,11 @@ d=/run/vmnet-gate-{token}
 cd "$d" || {{ echo 'its folder is gone: the time limit was reached' >&2; exit 73; }}
 i=0
 while pgrep -f {running} >/dev/null 2>&1 && [ $i -lt 40 ]; do i=$((i+1)); sleep 0.25; done
-gone() {{ i=0; while kill -0 "$1" 2>/dev/null && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done; }}
+gone() {{ i=0; while kill -0 "$1" 2>/dev/null && [ $i -lt 100 ]; do i=$((i+1)); sleep 0.05; done; }}
 kill -INT "$(cat beat.pid)" 2>/dev/null
 gone "$(cat beat.pid)"
 {canary_after} & canary=$!
-i=0
-until grep -qaF {after} capture.pcap || [ $i -ge 30 ]; do i=$((i+1)); sleep 0.1; done
-kill $canary 2>/dev/null
+until_seen {after}
 kill -INT "$(cat capture.pid)" 2>/dev/null
 gone "$(cat capture.pid)"
 clock >clock.after
@@ -189,6 +200,7 @@ def start(
     return (
         script.preamble(token)
         + _CLOCK
+        + _UNTIL_SEEN
         + _START.format(
             token=token,
             ttl=limit_s + 60,
@@ -197,7 +209,8 @@ def start(
             devices=shlex.join(devices),
             tcpdump=quoted,
             limit=limit_s,
-            canary_before=_canary(token, "B", "-c", "1") + " >/dev/null 2>&1",
+            canary_before=_canary(token, "B", "-c", "1") + " >/dev/null 2>&1 </dev/null",
+            before=canary_token(token, "B"),
             beat=_canary(token, "D", "-i", f"{_BEAT_S:g}"),
             sampler=shlex.quote(_SAMPLER),
             sample_s=f"{_SAMPLE_S:g}",
@@ -208,10 +221,11 @@ def start(
 
 
 def stop(*, mark: str, token: str) -> str:
-    """Return the script that ends a watch and prints what it has."""
+    """Return the script that ends a watch, prints what it has and leaves nothing behind."""
     return (
-        script.preamble(token)
+        script.preamble(token, limit=_MAX_OUTPUT)
         + _CLOCK
+        + _UNTIL_SEEN
         + _STOP.format(
             token=token,
             # Written so that it does not match the shell whose argument this script is.
@@ -219,6 +233,7 @@ def stop(*, mark: str, token: str) -> str:
             canary_after=_canary(token, "A", "-c", "1") + " >/dev/null 2>&1",
             after=canary_token(token, "A"),
         )
+        + clean(token=token)
     )
 
 

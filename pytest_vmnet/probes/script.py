@@ -55,9 +55,9 @@ listening() {{
 """
 
 
-def preamble(token: str) -> str:
-    """Return the functions that every script starts with."""
-    return PREAMBLE.format(token=token, limit=_MAX_SECTION)
+def preamble(token: str, *, limit: int = _MAX_SECTION) -> str:
+    """Return the functions that every script starts with; no section is longer than *limit*."""
+    return PREAMBLE.format(token=token, limit=limit)
 
 
 def pattern(mark: str, number: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Interface
+from typing import TypeVar
 
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.proxmox import Proxmox
@@ -19,6 +20,9 @@ from pytest_vmnet.probes.address import with_addresses
 from pytest_vmnet.probes.listing import name_of, read_guest
 
 _PARALLEL = 8
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +72,9 @@ def discover(
     taken = Counter([*map(name_of, rows), *names, GATE])
     guests: list[Guest] = []
     skipped: list[Skipped] = []
-    for row in rows:
-        read = read_guest(proxmox, row, nodes, is_unique=taken[name_of(row)] == 1)
+    for read in _in_parallel(
+        lambda row: read_guest(proxmox, row, nodes, is_unique=taken[name_of(row)] == 1), rows
+    ):
         if isinstance(read, Skipped):
             skipped.append(read)
         else:
@@ -79,16 +84,19 @@ def discover(
         told = "; ".join(f"{s.name} ({s.vmid}): {s.reason}" for s in skipped) or "no guest at all"
         raise ConfigError(f"nothing to test on {', '.join(sorted(names))}: {told}")
     progress(f"discovered {len(chosen)} guests to test on {', '.join(sorted(names))}")
-    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-        complete = list(
-            pool.map(lambda guest: _complete(proxmox, guest, selection, clock), guests)
-        )
+    complete = _in_parallel(lambda guest: _complete(proxmox, guest, selection, clock), guests)
     return Inventory(
         nodes=nodes,
         guests=tuple(complete),
         skipped=tuple(skipped),
         chosen=frozenset(guest.ident for guest in chosen),
     )
+
+
+def _in_parallel(work: Callable[[_Item], _Made], items: Sequence[_Item]) -> list[_Made]:
+    """Return *work* of each item, in their order, some of it at the same time."""
+    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
+        return list(pool.map(work, items))
 
 
 def _nodes(proxmox: Proxmox, wanted: Collection[str]) -> tuple[Node, ...]:

@@ -288,7 +288,9 @@ def test_fetching_ends_with_facts_or_a_problem_and_cleans_up(answer, said, clean
     assert facts.host == "pve1"
     assert (facts.problem is None) == (said is None) == (facts.capture is not None)
     assert said is None or said in facts.problem
-    assert "ip link del vmnc01234567" in shell.scripts[1]
+    assert "ip link del vmnc01234567" in shell.scripts[0], "it cleans up at its own end"
+    assert len(shell.scripts) == (1 if said is None else 2), "and again if that is in doubt"
+    assert "ip link del vmnc01234567" in shell.scripts[-1]
 
 
 def test_each_node_watches_its_own_points_and_sends_its_own_flows() -> None:
