@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.facts import Capture, FlowSpec, HostFacts, PingResult

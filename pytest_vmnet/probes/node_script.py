@@ -116,7 +116,10 @@ d=/run/vmnet-gate-{token}
 cd "$d" || {{ echo 'its folder is gone: the time limit was reached' >&2; exit 73; }}
 i=0
 while pgrep -f {running} >/dev/null 2>&1 && [ $i -lt 40 ]; do i=$((i+1)); sleep 0.25; done
-gone() {{ i=0; while kill -0 "$1" 2>/dev/null && [ $i -lt 100 ]; do i=$((i+1)); sleep 0.05; done; }}
+gone() {{
+  i=0
+  while kill -0 "$1" 2>/dev/null && [ $i -lt 100 ]; do i=$((i+1)); sleep 0.05; done
+}}
 kill -INT "$(cat beat.pid)" 2>/dev/null
 gone "$(cat beat.pid)"
 {canary_after} & canary=$!
