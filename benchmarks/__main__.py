@@ -8,17 +8,18 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import idle, lab
+from benchmarks import capture, idle, lab
 
 Row = tuple[str, str]
 MEASUREMENTS: dict[str, Callable[[], Iterator[Row]]] = {
     "idle": idle.measure,
+    "capture": capture.measure,
     "up": lab.measure_up,
     "gate": lab.measure_gate,
     "incident": lab.measure_incident,
     "soak": lab.measure_soak,
 }
-QUICK = ("idle", "up", "gate", "incident")
+QUICK = ("idle", "capture", "up", "gate", "incident")
 
 
 def main() -> int:

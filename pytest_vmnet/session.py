@@ -12,6 +12,7 @@ from functools import cached_property, partial
 
 from pytest_vmnet.core import stats
 from pytest_vmnet.core.budget import Budget, Fitted, Sampling, affordable_peers, fit
+from pytest_vmnet.core.clocks import clock_notes
 from pytest_vmnet.core.diagnosis import diagnose
 from pytest_vmnet.core.external import External, parse_external
 from pytest_vmnet.core.facts import Sweep
@@ -234,6 +235,7 @@ class Gate:
             for outcome in outcomes
             if not any(flow.kind is FlowKind.GATEWAY for flow in outcome.flows)
         ]
+        notes += clock_notes(sweeps, judgement.ledgers)
         self.frame.note(notes)
         return self.frame.outcome(
             self.inventory,

@@ -9,10 +9,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from pytest_vmnet.core.facts import Sweep
 from pytest_vmnet.core.ledger import FlowLedger
 
 _TICK_NS = 10_000_000
 """Resolution of ``/proc/uptime``."""
+
+_WORTH_SAYING_NS = 1_000_000
 
 _LEAST_STEP_NS = 20_000_000
 """Less than that is no step: a clock that is slewed gains 0.5 ms in a second at most."""
@@ -125,3 +128,23 @@ def _crossings(ledger: FlowLedger) -> Iterator[tuple[str, str, npt.NDArray[np.in
             left, came = ledger.times[leg, start], ledger.times[leg, end]
             both = (left != 0) & (came != 0)
             yield points[start].host, points[end].host, (came - left)[both]
+
+
+def clock_notes(sweeps: Iterable[Sweep], ledgers: Iterable[FlowLedger]) -> list[str]:
+    """Return what is worth saying of the nodes' clocks."""
+    notes = [
+        f"{host}: {facts.capture.time_doubt}: when packets were seen there is not known; whether "
+        "they were seen is"
+        for sweep in sweeps
+        for host, facts in sorted(sweep.hosts.items())
+        if facts.capture and facts.capture.time_doubt
+    ]
+    for (one, other), offset in node_offsets(ledgers).items():
+        if offset is None:
+            notes.append(f"{other}: its clock could not be compared with {one}'s")
+        elif abs(offset.ns) - offset.error_ns > _WORTH_SAYING_NS:
+            notes.append(
+                f"{other}: its clock is {offset.ns / 1e6:+.1f} ms from {one}'s, give or take "
+                f"{offset.error_ns / 1e6:.1f} ms, by {offset.packets} packets between them"
+            )
+    return notes

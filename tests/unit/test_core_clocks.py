@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pytest_vmnet.core.clocks import (
     Offset,
     Reading,
+    clock_notes,
     node_offsets,
     offset_between,
     parse_reading,
@@ -106,3 +107,25 @@ def test_one_node_or_lost_frames_give_no_offset() -> None:
     W.lose(world, 0, "enp4s0", source="vm-1", target="vm-5")
     W.lose(world, 0, "enp4s0", source="vm-5", target="vm-1")
     assert node_offsets(build_ledger(world.sweep(), world.inventory)) == {("pve1", "pve2"): None}
+
+
+def test_what_the_notes_say_of_clocks() -> None:
+    world, made = ledgers(7 * MS)
+    sweep = world.sweep()
+    (note,) = clock_notes([sweep], made)
+    assert note.startswith(
+        "pve2: its clock is +6.9 ms from pve1's, give or take 0.3 ms, by 660 pac"
+    )
+    assert clock_notes([sweep], ledgers(0)[1]) == []
+    facts = sweep.hosts["pve2"]
+    stepped = replace(facts, capture=replace(facts.capture, time_doubt="its clock stepped"))
+    hosts = {**sweep.hosts, "pve2": stepped}
+    (note,) = clock_notes([replace(sweep, hosts=hosts)], [])
+    assert note == (
+        "pve2: its clock stepped: when packets were seen there is not known; whether they were "
+        "seen is"
+    )
+    W.lose(world, 0, "enp4s0", source="vm-1", target="vm-5")
+    W.lose(world, 0, "enp4s0", source="vm-5", target="vm-1")
+    silent = build_ledger(world.sweep(), world.inventory)
+    assert clock_notes([], silent) == ["pve2: its clock could not be compared with pve1's"]
