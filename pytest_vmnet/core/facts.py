@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_vmnet.core.topology import CapturePoint
-from pytest_vmnet.core.words import FlowKind, PingKind
+from pytest_vmnet.core.words import MAIN_LANE, FlowKind, PingKind
 
 GATE = "workstation"
 """The host that the gate itself runs on, as an end of a flow."""
@@ -37,9 +37,6 @@ an echo reply, whether it was leaving through the interface, its TTL (IPv6: hop 
 Sightings = npt.NDArray[np.void]
 
 Address = IPv4Address | IPv6Address
-
-MAIN_LANE, IPV6_LANE, LARGE_LANE = "main", "ipv6", "large"
-"""Lanes of probes between the same two ends; the large one may add a failure, never a pass."""
 
 SMALL_SIZE = 56
 """Payload bytes of a probe behind its ICMP header, as ``ping`` sends them by itself."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_vmnet.core import stats
-from pytest_vmnet.core.facts import GATE, MAIN_LANE, FlowSpec, Sweep
+from pytest_vmnet.core.facts import GATE, FlowSpec, Sweep
 from pytest_vmnet.core.ledger import FlowLedger, build_ledger
 from pytest_vmnet.core.outcome import Death, Flow, PointCount, Side
 from pytest_vmnet.core.stats import Threshold
 from pytest_vmnet.core.topology import Inventory
-from pytest_vmnet.core.words import FlowKind, Leg, Verdict
+from pytest_vmnet.core.words import MAIN_LANE, FlowKind, Leg, Verdict
 
 ORDER = (
     FlowKind.GATEWAY,

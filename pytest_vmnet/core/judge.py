@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_vmnet.core.blame import Blame
-from pytest_vmnet.core.facts import IPV6_LANE, LARGE_LANE, MAIN_LANE, Sweep
+from pytest_vmnet.core.facts import Sweep
 from pytest_vmnet.core.flows import ORDER, FlowBuilder, Part, parts_of
 from pytest_vmnet.core.ledger import FlowLedger
 from pytest_vmnet.core.neighbours import check_neighbours
@@ -14,7 +14,7 @@ from pytest_vmnet.core.outcome import Flow, NeighbourCheck
 from pytest_vmnet.core.stats import Threshold
 from pytest_vmnet.core.timeline import timeline_of
 from pytest_vmnet.core.topology import Guest, Inventory
-from pytest_vmnet.core.words import FlowKind, Verdict
+from pytest_vmnet.core.words import IPV6_LANE, LARGE_LANE, MAIN_LANE, FlowKind, Verdict
 
 __all__ = ["Judged", "Judgement", "Threshold", "judge"]
 
@@ -44,11 +44,7 @@ class Judged:
         The first failing one; the first that proves nothing if none fails.
         """
         failing = [
-            flow
-            for flow in self.flows
-            if flow.verdict is not Verdict.HEALTHY
-            and flow.counted_against == self.guest.ident
-            and (flow.verdict is Verdict.UNHEALTHY or flow.lane != LARGE_LANE)
+            flow for flow in self.flows if flow.is_bad and flow.counted_against == self.guest.ident
         ]
         return min(failing, key=_rank, default=None)
 

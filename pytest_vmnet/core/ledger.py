@@ -184,7 +184,8 @@ def _ledger(
     answered = answered[1:] & sent
     times = tally.times(index)
     covered = np.ones((len(waypoints), flow.count), dtype=np.bool_)
-    doubts = [_doubt(sweep.hosts.get(each.host), each.ifname) for each in waypoints]
+    unmarked = _unmarked(flow)
+    doubts = [unmarked or _doubt(sweep.hosts.get(each.host), each.ifname) for each in waypoints]
     passed = (times != 0).any(axis=0)
     for at, doubt in enumerate(doubts):
         if doubt is None:

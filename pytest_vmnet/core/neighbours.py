@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from pytest_vmnet.core.facts import (
     GATE,
-    IPV6_LANE,
-    LARGE_LANE,
     Address,
     Neighbour,
     Sweep,
@@ -16,7 +14,7 @@ from pytest_vmnet.core.facts import (
 )
 from pytest_vmnet.core.outcome import Flow, NeighbourCheck
 from pytest_vmnet.core.topology import Guest, Inventory
-from pytest_vmnet.core.words import FlowKind, Verdict
+from pytest_vmnet.core.words import IPV6_LANE, LARGE_LANE, FlowKind, Verdict
 
 BROKEN_STATES = frozenset({"failed", "incomplete", "none"})
 

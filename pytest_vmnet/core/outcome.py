@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pytest_vmnet.core.topology import CapturePoint, Guest, Skipped
 from pytest_vmnet.core.words import (
+    LARGE_LANE,
     Action,
     AttemptOutcome,
     FlowKind,
@@ -248,6 +249,16 @@ class Flow:
     def loss(self) -> float:
         """Share of the probes that stayed without an answer, 0..1; 1.0 if none was sent."""
         return 1 - self.received / self.transmitted if self.transmitted else 1.0
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it speaks against somebody, or should have proven something and did not.
+
+        The lane of large packets is too small for a proof: it fails, or it says nothing.
+        """
+        if self.lane == LARGE_LANE:
+            return self.verdict is Verdict.UNHEALTHY
+        return self.verdict is not Verdict.HEALTHY
 
     @property
     def lost(self) -> int:

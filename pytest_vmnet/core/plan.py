@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
-from pytest_vmnet.core.facts import GATE, IPV6_LANE, LARGE_LANE, MAIN_LANE, Address, FlowSpec
+from pytest_vmnet.core.facts import GATE, Address, FlowSpec
 from pytest_vmnet.core.topology import Guest, Inventory
-from pytest_vmnet.core.words import FlowKind, PingKind
+from pytest_vmnet.core.words import IPV6_LANE, LARGE_LANE, MAIN_LANE, FlowKind, PingKind
 from pytest_vmnet.errors import ConfigError
 
 SECOND_END_COUNT = 30

@@ -112,3 +112,7 @@ class PingKind(StrEnum):
     IPUTILS = "iputils"
     BUSYBOX = "busybox"
     BUSYBOX_SLOW = "busybox-slow"
+
+
+MAIN_LANE, IPV6_LANE, LARGE_LANE = "main", "ipv6", "large"
+"""Lanes of probes between the same two ends; the large one may add a failure, never a pass."""

@@ -13,17 +13,17 @@ import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 
-from pytest_vmnet.core.facts import LARGE_LANE, FlowSpec
+from pytest_vmnet.core.facts import FlowSpec
 from pytest_vmnet.core.parse.pcap import MARK_BYTES
-from pytest_vmnet.core.words import PingKind
+from pytest_vmnet.core.words import LARGE_LANE, PingKind
 from pytest_vmnet.errors import ParseError
 
 PING_WAIT_S = 2
 CAPTURE = "capture.pcap"
 """Name of a capture file: the AppArmor profile of Debian's tcpdump lets it write no other."""
 
-_SNAPLEN = 100
-"""Enough for the mark and the number in IPv6: 20 bytes of SLL2, 40, 8, 16 of time, and 14."""
+_SNAPLEN = 112
+"""Enough for mark and number in IPv6 behind two VLAN tags: 20 of SLL2, 8, 40, 8, 16, and 14."""
 
 _MAX_SECTION = 8_000_000
 _MAX_DIGITS = 9
@@ -125,12 +125,15 @@ def wait_for_others(lead_s: float) -> str:
 
 
 def probe_filter(mark: str) -> str:
-    """Return the part of a capture filter that takes this run's probes, ARP and ICMP errors."""
+    """Return the part of a capture filter that takes this run's probes, ARP and ICMP errors.
+
+    Of IPv6, neighbour discovery and redirects are taken for ARP's part.
+    """
     marked = _marked("icmp", 24, mark)
     marked6 = _marked("ip6", 64, mark)
     return (
         f"arp or (icmp and ((icmp[0] = 3) or ({marked}))) "
-        f"or (icmp6 and ((ip6[40] >= 1 and ip6[40] <= 4) or ({marked6})))"
+        f"or (icmp6 and ((ip6[40] < 5) or (ip6[40] >= 135 and ip6[40] < 138) or ({marked6})))"
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
-from pytest_vmnet.core.words import Verdict
 from pytest_vmnet.report import story, table
 from pytest_vmnet.report.path import by_prober, death_sentence, doubts, lay_out, probes_sentence
 from pytest_vmnet.report.timeline import legend, timeline_lines, timing
@@ -104,7 +103,7 @@ def _guest(outcome: GuestOutcome) -> list[str]:
 
 def _looked_at(outcome: GuestOutcome) -> list[str]:
     """Return a table of each flow that is not clean, or of the telling one."""
-    flows = [flow for flow in story.seen_flows(outcome) if flow.verdict is not Verdict.HEALTHY]
+    flows = [flow for flow in story.seen_flows(outcome) if flow.is_bad]
     telling = story.telling_flow(outcome)
     lines: list[str] = []
     for flow in flows or [flow for flow in (telling,) if flow]:

@@ -74,7 +74,7 @@ def telling_flow(outcome: GuestOutcome) -> Flow | None:
     """
     flows = seen_flows(outcome)
     own = [flow for flow in flows if flow.counted_against in {None, outcome.guest.ident}] or flows
-    bad = [flow for flow in own if flow.verdict is not Verdict.HEALTHY]
+    bad = [flow for flow in own if flow.is_bad]
     doubted = [flow for flow in own if any(point.doubt for point in flow.points)]
     return min(
         bad or doubted or own,
@@ -86,7 +86,7 @@ def telling_flow(outcome: GuestOutcome) -> Flow | None:
 def symptoms(outcome: GuestOutcome) -> list[str]:
     """Return each flow that is not clean and each broken neighbour, and a count of the rest."""
     flows = sorted(seen_flows(outcome), key=_order)
-    bad = [flow for flow in flows if flow.verdict is not Verdict.HEALTHY]
+    bad = [flow for flow in flows if flow.is_bad]
     lines = [symptom(flow, outcome) for flow in bad]
     if rest := len(flows) - len(bad):
         other = "further " if bad else ""
@@ -161,9 +161,9 @@ def changes(outcome: GuestOutcome) -> list[Change]:
     """Return each flow before and after the act; empty if there was none."""
     if not outcome.flows_before:
         return []
-    after = {(flow.source, flow.target, flow.kind): flow for flow in outcome.flows}
+    after = {(flow.source, flow.target, flow.kind, flow.lane): flow for flow in outcome.flows}
     pairs = [
-        (flow, after.get((flow.source, flow.target, flow.kind)))
+        (flow, after.get((flow.source, flow.target, flow.kind, flow.lane)))
         for flow in sorted(outcome.flows_before, key=_order)
     ]
     return [
@@ -171,7 +171,7 @@ def changes(outcome: GuestOutcome) -> list[Change]:
             name=flow_name(old),
             before=loss_sentence(old),
             after=loss_sentence(new) if new else "not probed again",
-            clean=old.verdict is Verdict.HEALTHY and bool(new and new.verdict is old.verdict),
+            clean=not old.is_bad and bool(new and not new.is_bad),
         )
         for old, new in pairs
     ]

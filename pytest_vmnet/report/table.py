@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
-from pytest_vmnet.core.words import Action, FlowKind, Verdict
+from pytest_vmnet.core.words import LARGE_LANE, Action, FlowKind, Verdict
 from pytest_vmnet.report.wording import percent, plain, power, severity, urgency
 
 HEAD = ("guest", "verdict", "gateway loss", "worst peer", "external", "inbound", "decision")
@@ -51,7 +51,7 @@ def power_sentences(run: RunOutcome, most: int = 3) -> list[str]:
         (flow.transmitted, flow.confidence)
         for outcome in run.guests
         for flow in outcome.flows
-        if flow.transmitted
+        if flow.transmitted and flow.lane != LARGE_LANE
     }
     return [power(*size) for size in sorted(sizes, reverse=True)[:most]]
 
@@ -83,7 +83,7 @@ def _row(outcome: GuestOutcome) -> Row:
 
 
 def _worst(outcome: GuestOutcome, kind: FlowKind) -> Flow | None:
-    flows = [flow for flow in outcome.flows if flow.kind is kind]
+    flows = [f for f in outcome.flows if f.kind is kind and (f.is_bad or f.lane != LARGE_LANE)]
     return min(flows, key=severity, default=None)
 
 

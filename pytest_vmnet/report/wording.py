@@ -10,7 +10,7 @@ import math
 import unicodedata
 
 from pytest_vmnet.core.outcome import Flow, GuestOutcome
-from pytest_vmnet.core.words import FlowKind, Verdict
+from pytest_vmnet.core.words import IPV6_LANE, LARGE_LANE, MAIN_LANE, FlowKind, Verdict
 
 _MOST_DECIMALS = 4
 _SHORT_S = 10  # a duration below has a decimal
@@ -115,14 +115,17 @@ def power(transmitted: int, confidence: float) -> str:
 
 
 def flow_name(flow: Flow) -> str:
-    """Return who talks to whom: ``vm-1 -> gateway 192.0.2.1``."""
+    """Return who talks to whom: ``vm-1 -> gateway 192.0.2.1``, and the lane beside the main."""
     kind = f"{flow.kind.value} " if flow.kind in {FlowKind.GATEWAY, FlowKind.EXTERNAL} else ""
-    return f"{plain(flow.source, 80)} -> {kind}{plain(flow.target, 80)}"
+    lane = {MAIN_LANE: "", LARGE_LANE: f" ({flow.size} bytes)", IPV6_LANE: " (IPv6)"}
+    which = lane.get(flow.lane, f" ({plain(flow.lane, 40)})")
+    return f"{plain(flow.source, 80)} -> {kind}{plain(flow.target, 80)}{which}"
 
 
 def severity(flow: Flow) -> tuple[int, float, int, str]:
     """Return a key that sorts the worst flow first."""
-    return _RANK[flow.verdict], -flow.loss, _KIND[flow.kind], flow.target
+    rank = _RANK[flow.verdict if flow.is_bad else Verdict.HEALTHY]
+    return rank, -flow.loss, _KIND[flow.kind], flow.target
 
 
 def urgency(outcome: GuestOutcome) -> tuple[int, int]:

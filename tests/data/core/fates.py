@@ -34,12 +34,14 @@ class Fate:
     target: str | None = None
     kind: FlowKind | None = None
     answered: bool = False
+    lane: str | None = None
 
     def hits(self, flow: FlowSpec) -> bool:
         return (
             self.source in {None, flow.source}
             and self.target in {None, flow.target}
             and self.kind in {None, flow.kind}
+            and self.lane in {None, flow.lane}
         )
 
     def victims(self, count: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,10 @@ class World:
         known = {each.ident: each.address for each in self.guests}
         known |= {each.name: each.address for each in self.nodes}
         if sender == flow.target:
-            return int(flow.address)
+            return int(flow.address) & (1 << 64) - 1
+        if flow.address.version == 6:
+            six = {each.ident: each.address6 for each in self.guests}
+            return int(six.get(sender) or ip_address("2001:db8::50")) & (1 << 64) - 1
         return int(known.get(sender) or IPv4Address("192.0.2.50"))
 
     def _ifindex(self, host: str, ifname: str) -> int:
@@ -192,9 +195,14 @@ class World:
             if g.ident != host and g.address
         }
         usual[str(GATEWAY)] = (GATEWAY_MAC, "reachable")
+        for g in self.guests:
+            if g.address6 and g.ident != host:
+                usual[str(g.address6)] = (g.nic.mac, "reachable")
+            if g.gateway6:
+                usual[str(g.gateway6)] = (GATEWAY_MAC, "reachable")
         usual |= {key[1]: entry for key, entry in self.neighbours.items() if key[0] == host}
         return tuple(
-            Neighbour(address=IPv4Address(address), ifname="eth0", lladdr=entry[0], state=entry[1])
+            Neighbour(address=ip_address(address), ifname="eth0", lladdr=entry[0], state=entry[1])
             for address, entry in usual.items()
             if entry
         )
