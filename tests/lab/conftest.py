@@ -107,6 +107,18 @@ def lab() -> Iterator[LabCommand]:
 
 
 @pytest.fixture(scope="module")
+def lab_of_two() -> Iterator[LabCommand]:
+    """A lab with two nodes, firewall bridges, a second bridge and IPv6."""
+    _require(guests=True)
+    name = f"test-two-{os.getpid()}"
+    outcome = bring_up(name, _say, nodes=2, hold=True)
+    yield LabCommand(name)
+    client.take_down(name)
+    assert outcome.lease is not None
+    outcome.lease.close()
+
+
+@pytest.fixture(scope="module")
 def bare_lab() -> Iterator[LabCommand]:
     """A site without guests."""
     _require(guests=False)

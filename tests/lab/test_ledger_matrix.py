@@ -34,10 +34,6 @@ def address(guest: str) -> str:
     return f"192.0.2.{10 + int(guest.removeprefix('vm-'))}"
 
 
-def tap(guest: str) -> str:
-    return f"tap{110 + int(guest.removeprefix('vm-'))}i0"
-
-
 @dataclass(frozen=True)
 class Place:
     """Where a rule is loaded: a hook of a device of a host; no device is the host's own output."""
@@ -148,6 +144,46 @@ def plain_plants(uplink: str = "enp4s0") -> list[Plant]:
     ]  # fmt: skip
 
 
+def plants_of_two() -> list[Plant]:
+    """Return a plant for every segment and leg of the lab of two: firewalled vm-2 and vm-4."""
+    one, two, up = "node", "node2", "enp4s0"
+    from_one, from_two = (
+        Place("switch", "ingress", "sw-node"),
+        Place("switch", "ingress", "sw-node2"),
+    )
+    up_one, up_two = Place(one, "ingress", up), Place(two, "ingress", up)
+
+    def at(host: str, device: str) -> Place:
+        return Place(host, "ingress", device)
+
+    return [
+        outbound("vm-1", TO_GATEWAY, REPLY, to_one, up, "gateway", UNKNOWN),
+        outbound("vm-1", TO_EXTERNAL, REQUEST, at(one, "tap111i0"), "tap111i0", up),
+        outbound("vm-2", TO_GATEWAY, REQUEST, at(one, "tap112i0"), "tap112i0", "fwln112i0"),
+        outbound("vm-2", TO_EXTERNAL, REQUEST, at(one, "fwpr112p0"), "fwpr112p0", up),
+        inbound("vm-2", REQUEST, up_one, up, "fwpr112p0"),
+        outbound("vm-4", TO_GATEWAY, REPLY, up_two, up, "fwpr114p0"),
+        outbound("vm-4", TO_EXTERNAL, REPLY, at(two, "fwln114i0"), "fwln114i0", "tap114i0"),
+        inbound("vm-4", REPLY, at(two, "tap114i0"), "tap114i0", "fwln114i0"),
+        outbound("vm-5", TO_GATEWAY, REQUEST, at(two, "tap115i0"), "tap115i0", up),
+        outbound("vm-5", TO_EXTERNAL, REQUEST, from_two, up, "external", UNKNOWN),
+        inbound("vm-5", REPLY, from_two, up, "workstation"),
+        inbound("vm-3", REQUEST, to_one, None, up),
+        # On one node, with a firewall bridge at one end and with none.
+        outbound("vm-1", to_peer("vm-2"), REQUEST, at(one, "tap111i0"), "tap111i0", "fwpr112p0"),
+        outbound("vm-2", to_peer("vm-3"), REPLY, at(one, "tap113i0"), "tap113i0", "fwpr112p0"),
+        outbound("vm-4", to_peer("vm-5"), REQUEST, at(two, "fwpr114p0"), "fwpr114p0", "tap115i0"),
+        outbound("vm-1", to_peer("vm-3"), REPLY, at(one, "tap113i0"), "tap113i0", "tap111i0"),
+        # From node to node.
+        outbound("vm-1", to_peer("vm-5"), REQUEST, from_one, up, "pve2:enp4s0"),
+        outbound("vm-2", to_peer("vm-4"), REQUEST, up_two, "pve2:enp4s0", "fwpr114p0"),
+        outbound("vm-2", to_peer("vm-5"), REPLY, from_two, "pve2:enp4s0", up),
+        outbound("vm-1", to_peer("vm-4"), REQUEST, at(two, "fwln114i0"), "fwln114i0", "tap114i0"),
+        outbound("vm-3", to_peer("vm-4"), REPLY, at(two, "tap114i0"), "tap114i0", "fwln114i0"),
+        outbound("vm-3", to_peer("vm-5"), REPLY, at(two, "tap115i0"), "tap115i0", "pve2:enp4s0"),
+    ]  # fmt: skip
+
+
 @contextmanager
 def planted(lab: Any, plants: Sequence[Plant], rate: str) -> Iterator[None]:
     """Load every plant's rule, one table per place, and remove them all afterwards."""
@@ -211,29 +247,36 @@ def differences(told: Any, plants: Sequence[Plant], counted: dict[str, int]) -> 
     return wrong
 
 
-@pytest.mark.parametrize("rate", RATES)
-def test_plain_path(lab, gate, rate):
-    plants = plain_plants()
+def gate(lab: Any, folder: Path) -> Any:
+    """Run the gate on the workstation and return what it wrote; verdicts do not matter here.
+
+    The threshold lies between 55 and 100 % loss, so that no second stage follows.
+    """
+    report = folder / "out.json"
+    argv = ("pytest", "-p", "no:cacheprovider", "-q", "--proxmox-node=all", "--vmnet-count=300")
+    done = lab.exec(
+        "workstation", *argv, "--vmnet-max-loss=98%", f"--vmnet-json={report}",
+        timeout_s=300, cwd=folder,
+    )  # fmt: skip
+    assert report.exists(), done.stdout.decode() + done.stderr.decode()
+    return json.loads(report.read_text(encoding="utf-8"))
+
+
+def check(lab: Any, plants: Sequence[Plant], rate: str, folder: Path) -> None:
     with planted(lab, plants, rate):
-        told = gate("--vmnet-max-loss=98%")
+        told = gate(lab, folder)
         counted = dropped(lab, [plant.place.host for plant in plants])
     assert len(counted) == len(plants)
     assert all(counted.values())
-    assert not differences(told, plants, counted)
+    wrong = differences(told, plants, counted)
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.fixture
-def gate(lab, tmp_path):
-    """Run the gate on the workstation and return what it wrote; verdicts do not matter here."""
+@pytest.mark.parametrize("rate", RATES)
+def test_plain_path(lab, tmp_path, rate):
+    check(lab, plain_plants(), rate, tmp_path)
 
-    def run(*options: str) -> Any:
-        report = tmp_path / "out.json"
-        argv = ("pytest", "-p", "no:cacheprovider", "-q", "--proxmox-node=all")
-        done = lab.exec(
-            "workstation", *argv, "--vmnet-count=300", f"--vmnet-json={report}", *options,
-            timeout_s=300, cwd=tmp_path,
-        )  # fmt: skip
-        assert report.exists(), done.stdout.decode() + done.stderr.decode()
-        return json.loads(Path(report).read_text(encoding="utf-8"))
 
-    return run
+@pytest.mark.parametrize("rate", RATES)
+def test_firewall_path_and_two_nodes(lab_of_two, tmp_path, rate):
+    check(lab_of_two, plants_of_two(), rate, tmp_path)
