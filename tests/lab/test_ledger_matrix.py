@@ -147,10 +147,8 @@ def plain_plants(uplink: str = "enp4s0") -> list[Plant]:
 def plants_of_two() -> list[Plant]:
     """Return a plant for every segment and leg of the lab of two: firewalled vm-2 and vm-4."""
     one, two, up = "node", "node2", "enp4s0"
-    from_one, from_two = (
-        Place("switch", "ingress", "sw-node"),
-        Place("switch", "ingress", "sw-node2"),
-    )
+    from_one, to_one = (Place("switch", hook, "sw-node") for hook in ("ingress", "egress"))
+    from_two = Place("switch", "ingress", "sw-node2")
     up_one, up_two = Place(one, "ingress", up), Place(two, "ingress", up)
 
     def at(host: str, device: str) -> Place:
