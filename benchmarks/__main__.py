@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import capture, idle, lab
+from benchmarks import capture, idle, lab, sweep
 
 Row = tuple[str, str]
 MEASUREMENTS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -18,8 +18,11 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Row]]] = {
     "gate": lab.measure_gate,
     "incident": lab.measure_incident,
     "soak": lab.measure_soak,
+    "sweep": sweep.measure_sweep,
+    "sequential": sweep.measure_sequential,
+    "scale": sweep.measure_scale,
 }
-QUICK = ("idle", "capture", "up", "gate", "incident")
+QUICK = ("idle", "capture", "sweep", "up", "gate", "incident")
 
 
 def main() -> int:
@@ -31,7 +34,7 @@ def main() -> int:
     sys.stdout.write(f"machine: {machine}\n")
     for name in names:
         for what, figure in MEASUREMENTS[name]():
-            sys.stdout.write(f"{name:9} {what:58} {figure}\n")
+            sys.stdout.write(f"{name:10} {what:58} {figure}\n")
             sys.stdout.flush()
     return 0
 

@@ -20,6 +20,7 @@ import pytest
 from pytest_vmnet import session
 from pytest_vmnet.backends import hosts, proxmox
 from pytest_vmnet.probes import node, site, sweep
+from pytest_vmnet.probes import script as script_of
 
 
 def main(file: str, *words: str) -> int:
@@ -63,6 +64,12 @@ def main(file: str, *words: str) -> int:
         (session.Gate, "outcomes"),
     ):
         _timed(where, what, steps)
+    longest: list[float] = [0.0]
+
+    def sweeping(words: tuple[object, ...], _: dict[str, object]) -> None:
+        longest.append(script_of.duration_s(words[1]))
+
+    _before(sweep, "run_sweep", sweeping)
     begun = time.monotonic()
     code = pytest.main(list(words))
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -70,6 +77,7 @@ def main(file: str, *words: str) -> int:
         "wall_s": time.monotonic() - begun,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_mib": usage.ru_maxrss / 1024,
+        "probing_s": max(longest),
         "steps": steps,
         "counts": counts,
         "guests": guests,

@@ -128,7 +128,8 @@ def guest_script(
 
 def _end_capture(flows: Sequence[FlowSpec], hold_s: float) -> str:
     """Return the lines that end the capture once nothing more comes and all of it is written."""
-    pause_s = max([_QUIET_S, *(2 * flow.interval_s for flow in flows)])
+    pace_s = min((flow.interval_s for flow in flows), default=0.0)
+    pause_s = max(_QUIET_S, 2 * pace_s)
     return (
         _END_CAPTURE.replace("{pause}", f"{pause_s:g}")
         .replace("{patience}", str(ceil(_FLUSHED_S / pause_s)))
