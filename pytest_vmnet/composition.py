@@ -57,6 +57,8 @@ def live_gate(settings: Settings, frame: Frame, *, progress: Progress, record: b
 def replay_gate(given: Settings, clock: Clock, *, progress: Progress) -> tuple[Gate, str]:
     """Return a gate on the bundle that the settings name, and a sentence on what it replays.
 
+    The site is discovered already: that asks nobody.
+
     Raises:
         ConfigError: The bundle cannot be replayed, or not as it is asked for.
     """
@@ -72,7 +74,10 @@ def replay_gate(given: Settings, clock: Clock, *, progress: Progress) -> tuple[G
         begun_s=clock.monotonic(),
         versions=dict(source.versions),
     )
-    return Gate(settings, frame, source, progress=progress), source.origin
+    gate = Gate(settings, frame, source, progress=progress)
+    with source.guard():
+        gate.discover()
+    return gate, source.origin
 
 
 def _check_words(settings: Settings) -> None:

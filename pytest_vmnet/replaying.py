@@ -22,6 +22,15 @@ from pytest_vmnet.source import Circumstances, Discovery, Healed, Held, Plan, Re
 from pytest_vmnet.standing import Own
 
 _MAX_SWEEPS = 100
+_NONSENSE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 
 
 class ReplaySource:
@@ -113,7 +122,23 @@ class ReplaySource:
         """Return the site as its nodes' shells told it; there is nobody to keep away."""
         del inventory
         self._group = self._stage = 0
-        yield Held(inventory=self._inventory, notes=self._run.held_notes)
+        with self.guard():
+            yield Held(inventory=self._inventory, notes=self._run.held_notes)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Make an error of the bundle of what its records break: no check foresees all of it.
+
+        Raises:
+            ConfigError: The body could not make sense of the records.
+        """
+        try:
+            yield
+        except _NONSENSE as error:
+            raise self._reader.damage(
+                f"its parts do not fit together, or not with this version: "
+                f"{type(error).__name__}: {error!s:.200}"
+            ) from error
 
     def sweep(self, inventory: Inventory, plan: Plan) -> RawSweep:
         """Return what came back then, from the flows of then."""
@@ -138,6 +163,9 @@ class ReplaySource:
             for number in range(1, self._decisions.sweeps + 1):
                 kept = read_sweep_file(self._reader, number)
                 self._sweeps.setdefault(kept.group, []).append(kept)
+            for group in self._sweeps.values():
+                if [bool(each.second_stage) for each in group] not in ([False], [False, True]):
+                    raise self._reader.damage("a second stage comes first, or more than once")
         return self._sweeps.get(self._group, [])
 
     def second_stage(self, unproven: Sequence[str]) -> Sequence[str]:
