@@ -13,6 +13,7 @@ from pytest_vmnet.core.outcome import Attempt, Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Verdict
 from pytest_vmnet.report import story, table
 from pytest_vmnet.report.markup import Markup, element, join
+from pytest_vmnet.report.numbers import numbers
 from pytest_vmnet.report.path import by_prober, death_sentence, doubts, probes_sentence
 from pytest_vmnet.report.svg import path_svg
 from pytest_vmnet.report.timeline import timing
@@ -95,6 +96,7 @@ def guest_html(outcome: GuestOutcome) -> str:
         element("p", outcome.reason),
         _list(story.symptoms(outcome)),
         _figure(flow) if flow else None,
+        _timeline(flow) if flow else None,
         _diagnosis(outcome),
         _section("Decision", element("p", story.decision_sentence(outcome))),
         *(_attempt(attempt) for attempt in outcome.attempts),
@@ -106,9 +108,13 @@ def guest_html(outcome: GuestOutcome) -> str:
 
 
 def flow_html(flow: Flow) -> str:
-    """Return what was seen of one flow and its path, for a test of that flow alone."""
+    """Return what was seen of one flow and its path, for a test of that flow alone.
+
+    Its timeline is drawn once, in the guest's story; here is what it shows, in words.
+    """
     head = element("p", _verdict(flow.verdict, flow.verdict.value), " ", story.symptom(flow))
-    return str(element("div", head, _figure(flow), class_="vmnet"))
+    said = _list(timing(flow.timeline)) if flow.timeline else None
+    return str(element("div", head, _figure(flow), said, class_="vmnet"))
 
 
 def safe_cells(cells: Sequence[str], nodeid: str) -> list[str]:
@@ -148,7 +154,8 @@ def _figure(flow: Flow) -> Markup | None:
             words += [f"not trusted: {doubt}" for doubt in doubts(part)]
             head = element("p", element("b", probes_sentence(part))) if flow.sides else None
             parts += [head, element("div", path_svg(part), class_="vmnet-scroll"), _list(words)]
-    return join(*parts, _timeline(flow)) if parts else None
+    said = numbers(flow)
+    return join(*parts, element("p", said) if said else None) if parts else None
 
 
 def _timeline(flow: Flow) -> Markup | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.report import story, table
+from pytest_vmnet.report.numbers import numbers
 from pytest_vmnet.report.path import by_prober, death_sentence, doubts, lay_out, probes_sentence
 from pytest_vmnet.report.timeline import legend, timeline_lines, timing
 from pytest_vmnet.report.wording import (
@@ -110,6 +111,7 @@ def _looked_at(outcome: GuestOutcome) -> list[str]:
         for part in by_prober(flow):
             whose = f", {probes_sentence(part)}" if flow.sides else ""
             lines += _path(part, flow_name(flow) + whose)
+        lines += _bullets([said] if (said := numbers(flow)) else [])
         if flow.timeline:
             lines += ["", "```text", *timeline_lines(flow.timeline, 90), "```"]
             lines += _bullets([legend(flow.timeline), *timing(flow.timeline)])

@@ -13,7 +13,7 @@ from pytest_vmnet.core.outcome import (
     GuestOutcome,
     NeighbourCheck,
 )
-from pytest_vmnet.core.words import Rebuild, Severity, Verdict
+from pytest_vmnet.core.words import MAIN_LANE, Rebuild, Severity, Verdict
 from pytest_vmnet.report.path import death_sentence
 from pytest_vmnet.report.wording import (
     flow_name,
@@ -78,7 +78,7 @@ def telling_flow(outcome: GuestOutcome) -> Flow | None:
     doubted = [flow for flow in own if any(point.doubt for point in flow.points)]
     return min(
         bad or doubted or own,
-        key=lambda flow: (flow.verdict is not Verdict.UNHEALTHY, _order(flow)),
+        key=lambda flow: (flow.verdict is not Verdict.UNHEALTHY, *_order(flow)),
         default=None,
     )
 
@@ -196,6 +196,6 @@ def _open_findings(outcome: GuestOutcome) -> Sequence[Finding]:
     return [item for item in outcome.findings[1:] if item.severity is not Severity.NOTICE]
 
 
-def _order(flow: Flow) -> tuple[int, int, str]:
+def _order(flow: Flow) -> tuple[int, bool, int, str]:
     rank, _, kind, target = severity(flow)
-    return kind, rank, target
+    return kind, flow.lane != MAIN_LANE, rank, target

@@ -10,6 +10,7 @@ from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
 from pytest_vmnet.core.words import Scope, Verdict
 from pytest_vmnet.options.settings import Setting
 from pytest_vmnet.report import story, table
+from pytest_vmnet.report.numbers import numbers
 from pytest_vmnet.report.path import by_prober, death_sentence, doubts, probes_sentence
 from pytest_vmnet.report.picture import columns, pad, path_lines
 from pytest_vmnet.report.timeline import legend, timeline_lines, timing
@@ -189,6 +190,8 @@ def _flow_lines(flow: Flow, width: int, *, drawing: bool) -> list[str]:
             lines += _wrapped("  died: ", text, width)
         for text in doubts(part):
             lines += _wrapped("  not trusted: ", text, width)
+    if said := numbers(flow):
+        lines += _wrapped("  packets: ", said, width)
     if flow.timeline is None:
         return lines
     lines += timeline_lines(flow.timeline, width)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from pytest_vmnet.core.outcome import (
     Attempt,
+    Bursts,
     Death,
     Decision,
     Finding,
@@ -26,6 +27,7 @@ from pytest_vmnet.core.words import (
     AttemptOutcome,
     FlowKind,
     Leg,
+    LossPattern,
     Rebuild,
     Scope,
     Severity,
@@ -49,7 +51,15 @@ REFLECTED, RULED_OUT = build.REFLECTED, build.RULED_OUT
 def sick_flows() -> tuple[Flow, ...]:
     """Return the flows of the incident: replies die between uplink and tap."""
     return (
-        replace(to_gateway(1, 165), timeline=build.timeline(1)),
+        replace(
+            to_gateway(1, 165),
+            timeline=build.timeline(1),
+            rtt_quantiles_ms={"p50": 0.6, "p90": 1.1, "p99": 2.8, "max": 3.1},
+            jitter_ms=0.21,
+            bursts=Bursts(
+                pattern=LossPattern.RANDOM, stretches=74, longest=6, mean=2.2, p_value=0.4
+            ),
+        ),
         flow("vm-1", "vm-2", FlowKind.PEER, lost=4, verdict=Verdict.INCONCLUSIVE),
         flow("vm-1", EXTERNAL, FlowKind.EXTERNAL, lost=140),
         flow("workstation", "vm-1", FlowKind.INBOUND, sent=100),
