@@ -122,7 +122,7 @@ class Fitted:
         if self.tightest is None:
             return None
         part, name = self.tightest.place
-        interval_ms = max(flow.interval_s for flow in self.flows) * 1000
+        interval_ms = min(flow.interval_s for flow in self.flows) * 1000
         return (
             f"slowed down {self.stretch:.1f} times, to one probe per {interval_ms:.1f} ms of each "
             f"flow: {part} {name} would get {self.tightest.pps:.0f} packets/s, its budget is "

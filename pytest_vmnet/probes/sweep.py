@@ -165,7 +165,7 @@ def taking_part(inventory: Inventory, flows: Sequence[FlowSpec]) -> list[Guest]:
 def summary(flows: Sequence[FlowSpec], guests: int) -> str:
     """Return what a sweep sends, how fast and how long: ``30 flows, 5 guests, ...``."""
     full = max((flow.count for flow in flows), default=0)
-    interval_ms = max((flow.interval_s for flow in flows), default=0.0) * 1000
+    interval_ms = min((flow.interval_s for flow in flows), default=0.0) * 1000
     return (
         f"{len(flows)} flows, {guests} guests, {full} probes per flow, one per "
         f"{interval_ms:g} ms, {script.duration_s(flows):.1f} s"
