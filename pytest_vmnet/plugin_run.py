@@ -185,7 +185,7 @@ def _dry_run(config: pytest.Config, state: State, tested: set[str]) -> None:
         gate.progress(told)
     flows = fitted.flows
     shells = gate.source.doors.shells if gate.source.doors else ()
-    for line in dryrun.describe(state.inventory, flows, shells, gate.budget):
+    for line in dryrun.describe(state.inventory, flows, shells, gate.planning.budget):
         config.get_terminal_writer().line(line)
     for guest in state.inventory.tested:
         if guest.ident in tested and guest.gateway is None:

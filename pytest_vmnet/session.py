@@ -10,21 +10,20 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
-from pytest_vmnet.core import stats
-from pytest_vmnet.core.budget import Budget, Fitted, Sampling, affordable_peers, fit
+from pytest_vmnet.core.budget import Fitted, Sampling
 from pytest_vmnet.core.clocks import clock_notes
 from pytest_vmnet.core.diagnosis import diagnose
-from pytest_vmnet.core.external import External, parse_external
 from pytest_vmnet.core.facts import Sweep
-from pytest_vmnet.core.judge import Judgement, Threshold, judge
+from pytest_vmnet.core.judge import Judgement, judge
 from pytest_vmnet.core.outcome import GuestOutcome, RunOutcome
-from pytest_vmnet.core.plan import Pace, Targets, plan_flows
+from pytest_vmnet.core.plan import Pace
 from pytest_vmnet.core.route import odd_ways
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.core.words import FlowKind, Verdict
-from pytest_vmnet.errors import ConfigError, VmnetError
+from pytest_vmnet.errors import VmnetError
 from pytest_vmnet.framing import Frame
 from pytest_vmnet.options.settings import Settings
+from pytest_vmnet.planning import Planning
 from pytest_vmnet.probes.reading import read_sweep
 from pytest_vmnet.remedy import Remedy
 from pytest_vmnet.source import Source
@@ -58,7 +57,7 @@ class Gate:
         self.frame = frame
         self.source = source
         self._progress = progress
-        self._external = _external(settings)
+        self.planning = Planning(settings)
         self.inventory: Inventory | None = None
         self.resource_problems: dict[int, str] = {}
         self.unfinished: RunOutcome | None = None  # what was known when an act was interrupted
@@ -87,59 +86,21 @@ class Gate:
             self.progress(note)
         return found.inventory
 
-    @property
-    def budget(self) -> Budget:
-        """Most packets per second that a sweep may send."""
-        return Budget.parse(self.settings["vmnet_budget"])
-
     @cached_property
     def _sampling(self) -> Sampling:
         """How many peers the budget affords; of the site as discovered, so tests can be made."""
-        targets = self._targets(self.settings["vmnet_peers"], self._all_nodes)
-        return affordable_peers(self._site, targets, self.pace, self.budget)
-
-    @property
-    def _all_nodes(self) -> frozenset[str]:
-        return frozenset(node.name for node in self._site.nodes)
+        return self.planning.sampling(self._site)
 
     @property
     def peers(self) -> str:
         """Peers of each guest: ``segment``, ``all`` or a number."""
         return self._sampling.peers
 
-    def _targets(self, peers: str, nodes_with_shell: frozenset[str]) -> Targets:
-        return Targets(
-            peers=peers,
-            external=self._external.v4,
-            external6=self._external.v6,
-            large=True,
-            inbound=self.settings["vmnet_inbound"] == "auto",
-            nodes_with_shell=nodes_with_shell,
-        )
-
-    @property
-    def pace(self) -> Pace:
-        """How many probes, how fast."""
-        needed = stats.probes_needed(
-            self.settings["vmnet_max_loss"], self.settings["vmnet_confidence"]
-        )
-        count = self.settings["vmnet_count"] or -(-needed // 10) * 10
-        return Pace(count=count, interval_s=self.settings["vmnet_interval"])
-
-    @property
-    def threshold(self) -> Threshold:
-        """What a healthy flow has to prove."""
-        return Threshold(
-            max_loss=self.settings["vmnet_max_loss"], confidence=self.settings["vmnet_confidence"]
-        )
-
     def plan(self, tested: Collection[str], pace: Pace | None = None) -> Fitted:
         """Return what a sweep of the tested guests sends, within the budget."""
         doors = self.source.doors
-        nodes = frozenset(doors.shells) if doors else self._all_nodes
-        targets = self._targets(self.peers, nodes)
-        flows = plan_flows(self._site, tested, targets, pace or self.pace)
-        return fit(flows, self._site, self.budget)
+        shells = frozenset(doors.shells) if doors else None
+        return self.planning.plan(self._site, tested, self.peers, shells=shells, pace=pace)
 
     @property
     def _site(self) -> Inventory:
@@ -177,7 +138,7 @@ class Gate:
         The second stage covers only guests whose verdict hangs on too few probes; it is
         announced, and its probes are pooled with the first ones.
         """
-        sweeps = [self._sweep(tested, self.pace)]
+        sweeps = [self._sweep(tested, self.planning.pace)]
         first = self.judge(tested, sweeps)
         unproven = sorted(
             ident
@@ -185,7 +146,8 @@ class Gate:
             if judged.verdict is Verdict.INCONCLUSIVE and _may_say_more(judged.guest, sweeps[0])
         )
         if open_ := self.source.second_stage(unproven):
-            longer = replace(self.pace, count=self.pace.count * _SECOND_STAGE)
+            pace = self.planning.pace
+            longer = replace(pace, count=pace.count * _SECOND_STAGE)
             for ident in open_:
                 self.progress(f"{ident}: nothing is proven yet: {first.guests[ident].reason}")
             self.progress(f"second stage: {longer.count} more probes per flow of theirs")
@@ -199,7 +161,7 @@ class Gate:
 
     def judge(self, tested: Collection[str], sweeps: Sequence[Sweep]) -> Judgement:
         """Judge the tested guests on those sweeps."""
-        return judge(self._site, tested, sweeps, self.threshold)
+        return judge(self._site, tested, sweeps, self.planning.threshold)
 
     def outcomes(self, judgement: Judgement, sweeps: Sequence[Sweep]) -> list[GuestOutcome]:
         """Diagnose every judged guest."""
@@ -228,7 +190,7 @@ class Gate:
             for host, facts in sorted(sweeps[0].hosts.items())
             if facts.problem and host not in judgement.guests
         ]
-        if not any(self._external):
+        if not any(self.planning.external):
             notes.append("no external flow: --vmnet-external is not given")
         notes += [
             f"{outcome.guest.ident}: no gateway is known, so none is probed"
@@ -243,13 +205,6 @@ class Gate:
             controls=judgement.controls,
             sweep_s=sweeps[0].duration_s,
         )
-
-
-def _external(settings: Settings) -> External:
-    try:
-        return parse_external(settings["vmnet_external"])
-    except ValueError as problem:
-        raise ConfigError(f"{settings.describe('vmnet_external')}: {problem}") from problem
 
 
 def _may_say_more(guest: Guest, sweep: Sweep) -> bool:
