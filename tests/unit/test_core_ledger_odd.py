@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,6 +138,42 @@ def test_what_comes_in_by_another_guests_port_makes_its_packets_unknown(reply) -
     found = {(str(d.leg), d.last_seen, d.next_point): d.packets for d in ledger.deaths()}
     behind = ("unknown", "tap111i0", "gateway") if not reply else ("unknown", None, "gateway")
     assert found == {("reply", "enp4s0", "tap111i0"): 5, behind: 5}
+
+
+def test_a_peer_that_sends_back_requests_is_an_intruder_too() -> None:
+    """Its port is on the flow's path, and a request passes it the other way."""
+
+    def change(rows, flow):
+        which = (rows["flow"] == flow) & ~rows["reply"] & (rows["ifindex"] == 112)
+        back = rows[which & (rows["seq"] <= 5)].copy()
+        back["out"] = False
+        return np.concatenate([rows, back])
+
+    ledger = ledger_of(world_of(), change, kind=FlowKind.PEER)
+    assert ledger.flow.target == "vm-2"
+    assert odd(ledger) == [("intruder", "request", "tap112i0", "vm-2", 5)]
+    assert ledger.strays == {(2, Leg.REQUEST): 5}
+
+
+def test_a_reply_astray_may_have_any_mac() -> None:
+    def change(rows, flow):
+        which = (rows["flow"] == flow) & rows["reply"] & (rows["ifindex"] == UPLINK)
+        rows["mac"][which] = number(W.GATEWAY_MAC)
+        back = rows[which & (rows["seq"] <= 5)].copy()
+        back["out"] = True
+        return np.concatenate([rows, back])
+
+    assert ledger_of(world_of(), change).strays == {(2, Leg.REPLY): 5}
+
+
+def test_what_a_router_swallows_dies_at_the_gateway() -> None:
+    far = W.guest(2, interface=IPv4Interface("198.51.100.12/24"))
+    world = world_of(W.guest(1), far, targets=replace(W.World().targets, peers="all"))
+    W.lose(world, 0, "enp4s0", source="vm-1", kind=FlowKind.PEER)
+    ledger = ledger_of(world, lambda rows, _: rows, kind=FlowKind.PEER)
+    assert [w.point for w in ledger.path.waypoints].count("enp4s0") == 2
+    (death,) = ledger.deaths()
+    assert (str(death.leg), death.last_seen, death.next_point) == ("request", "enp4s0", "gateway")
 
 
 def test_what_a_guest_sends_itself_is_no_intrusion() -> None:
