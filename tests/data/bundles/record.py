@@ -1,12 +1,15 @@
 """Record the bundles of this folder anew: one gate run on a real lab for each fault.
 
-Run as root from the repository's root, for all of them or for those that are named::
+Run as root from the repository's root, for all of them or for those that are named; with
+``--again`` without a lab: only the report in each bundle is made anew, from its evidence::
 
-    .venv/bin/python tests/data/bundles/record.py [healthy healed uplink-loss ...]
+    .venv/bin/python tests/data/bundles/record.py [--again] [healthy healed uplink-loss ...]
 """
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import io
 import json
 import lzma
@@ -17,14 +20,13 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from pytest_vmnet.lab.faults import FAULTS
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 HEALTHY = "healthy"
 HEALED = "healed"
-FAULTS = (
-    "reflected-mac", "tap-egress-drop", "guest-firewall", "uplink-loss", "gateway-loss",
-    "duplicate-ip",
-)  # fmt: skip
+INCIDENT = "reflected-mac"
 PACE = ("--vmnet-count=150", "--vmnet-max-loss=2%", "--vmnet-peers=1")
 HEAL = ("--vmnet-rebuild=diagnosed", "--vmnet-ladder=rebuild")
 LAB = (sys.executable, "-m", "pytest_vmnet.cli", "lab")
@@ -40,7 +42,7 @@ def lab(*words: str) -> None:
 def record(name: str) -> None:
     """Run the gate under one fault and pack the bundle that it leaves."""
     if name != HEALTHY:
-        lab("fault", "inject", FAULTS[0] if name == HEALED else name)
+        lab("fault", "inject", INCIDENT if name == HEALED else name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / name
         options = (*PACE, *(HEAL if name == HEALED else ()), f"--vmnet-bundle={folder}")
@@ -54,6 +56,30 @@ def record(name: str) -> None:
     (HERE / f"{name}.tar.xz").write_bytes(data)
     sys.stderr.write(f"{name}: {len(data)} bytes\n")
     lab("fault", "clear")
+
+
+def again(name: str) -> None:
+    """Replay a bundle, print how its report differs from the one in it, and keep the new one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, report = Path(scratch) / name, Path(scratch) / "out.json"
+        with tarfile.open(HERE / f"{name}.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--vmnet-replay={folder}")
+        argv = [sys.executable, *words, f"--vmnet-json={report}"]
+        subprocess.run(argv, check=False, cwd=ROOT, stdout=subprocess.DEVNULL)
+        before, after = (
+            path.read_text(encoding="utf-8").splitlines(keepends=True)
+            for path in (folder / "outcome.json", report)
+        )
+        sys.stderr.writelines(difflib.unified_diff(before, after, name, f"{name} again", n=0))
+        data = report.read_bytes()
+        (folder / "outcome.json").write_bytes(data)
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        manifest["files"]["outcome.json"] = entry
+        text = json.dumps(manifest, indent=1) + "\n"
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
+        (HERE / f"{name}.tar.xz").write_bytes(pack(folder))
 
 
 def pack(folder: Path) -> bytes:
@@ -73,9 +99,14 @@ def pack(folder: Path) -> bytes:
     return lzma.compress(buffer.getvalue(), preset=9)
 
 
-def main(wanted: list[str]) -> None:
-    """Bring a lab up, record, take it down."""
-    names = wanted or [HEALTHY, *FAULTS, HEALED]
+def main(words: list[str]) -> None:
+    """Bring a lab up, record, take it down; or replay."""
+    names = [word for word in words if word != "--again"]
+    names = names or [HEALTHY, *(fault.name for fault in FAULTS), HEALED]
+    if "--again" in words:
+        for name in names:
+            again(name)
+        return
     lab("up")
     try:
         for name in names:
