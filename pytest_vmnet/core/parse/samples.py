@@ -44,7 +44,9 @@ def parse_samples(text: str, clock: Reading) -> tuple[Sample, ...]:
 
 
 def _stamp(words: list[str], clock: Reading) -> int | None:
-    if len(words) != 1 or not words[0].replace(".", "", 1).isdigit() or len(words[0]) > 16:
+    if len(words) != 1 or len(words[0]) > 16 or not words[0].isascii():
+        return None
+    if not words[0].replace(".", "", 1).isdigit():
         return None
     return clock.real_ns + round(float(words[0]) * 1e9) - clock.mono_ns
 
