@@ -41,7 +41,7 @@ class Stay:
 def whole(timeline: Timeline) -> Window:
     """Return the time from the first packet to one step after the last one."""
     last = timeline.sent_us[-1] if timeline.sent_us else 0
-    return Window(0, last + max(_step(timeline), 1))
+    return Window(0, last + (_step(timeline) or 1_000))
 
 
 def enlarged(timeline: Timeline, packets: int = _ZOOMED) -> Window | None:
@@ -125,7 +125,7 @@ def timing(timeline: Timeline) -> list[str]:
     """Return what the timeline shows, one sentence each: the alignment, and what is left out."""
     said = []
     if timeline.alignment:
-        said.append(timeline.alignment.sentence)
+        said.append(plain(timeline.alignment.sentence))
     elif timeline.moved_us:
         said.append(f"{timeline.moves} FDB moves; that the deaths follow them is not proven")
     else:

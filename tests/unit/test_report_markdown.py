@@ -77,7 +77,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
 
 
 def test_hostile_text_is_neither_html_nor_markdown() -> None:
-    report = to_markdown(sample("hostile"))
+    report = to_markdown(sample("hostile")).replace("```text\n", "").replace("```\n", "")
 
     assert "<" not in report
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e\ud800-\udfff]", report)

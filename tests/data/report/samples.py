@@ -234,6 +234,10 @@ def hostile() -> RunOutcome:
         HOSTILE, HOSTILE, FlowKind.GATEWAY, lost=165, points=points, deaths=(death,), note=HOSTILE,
         against=HOSTILE,
     )  # fmt: skip
+    drawn = build.timeline(1)
+    sentence = replace(drawn.alignment, port=HOSTILE, mac=HOSTILE, sentence=HOSTILE)
+    drawn = replace(drawn, ports=(HOSTILE, HOSTILE + "2"), alignment=sentence)
+    bad = replace(bad, timeline=drawn)
     check = NeighbourCheck(
         address=HOSTILE, target=HOSTILE + "2", state=HOSTILE, lladdr=HOSTILE, expected=HOSTILE,
         broken=True, counted_against=HOSTILE,
