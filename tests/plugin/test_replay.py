@@ -208,6 +208,12 @@ def _lengthen(name: str) -> None:
     path.write_bytes(path.read_bytes() + b"x")
 
 
+def _flip(name: str) -> None:
+    path = Path("kept") / name
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
 def _link(name: str) -> None:
     path = Path("kept") / name
     path.rename("elsewhere")
@@ -232,6 +238,7 @@ DAMAGE = {
     "deep": (lambda: Path("kept/manifest.json").write_text("[" * 99999), "is nested too deeply"),
     "missing": (lambda: Path("kept", PING).unlink(), "No such file"),
     "cut": (lambda: _cut(PING), f"{PING} is damaged: its bytes are not those"),
+    "flipped": (lambda: _flip(PING), f"{PING} is damaged"),
     "edited": (lambda: _edit("run.json", tested=["vm-1"]), "run.json is damaged"),
     "longer": (lambda: _lengthen(PING), f"{PING} is larger than"),
     "link": (lambda: _link(PING), PING),
