@@ -15,8 +15,8 @@ from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.topology import Guest, Inventory
 from pytest_vmnet.errors import BackendError, ConfigError, VmnetError
 from pytest_vmnet.lab.commands import Subparsers
+from pytest_vmnet.options.connection import CONNECTION
 from pytest_vmnet.options.settings import Settings, resolve
-from pytest_vmnet.options.table import CONNECTION
 from pytest_vmnet.probes import site
 
 LOOK = ("VM.Audit", "VM.GuestAgent.Audit", "Sys.Audit", "SDN.Audit")
