@@ -303,6 +303,8 @@ class HostFacts:
         moves: FDB events, nodes only.
         problem: Why the host could not be asked, or None; then the rest is empty.
         ifname: The guest's own name of the NIC under test, or None.
+        counters: What its ICMP and NIC counters grew by during the probes, guests only.
+        unwatched: Why a guest's own NIC was not captured, or None.
         samples: Time-lapse of the devices on the paths, nodes only; a value holds until the next
             sample of its kind and device.
     """
@@ -315,6 +317,8 @@ class HostFacts:
     moves: tuple[FdbMove, ...] = ()
     problem: str | None = None
     ifname: str | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+    unwatched: str | None = None
     samples: tuple[Sample, ...] = ()
 
 

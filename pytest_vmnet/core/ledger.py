@@ -272,5 +272,5 @@ def _doubt(facts: HostFacts | None, ifname: str) -> str | None:
     if facts.problem:
         return facts.problem
     if facts.capture is None:
-        return "no capture there"
+        return facts.unwatched or "no capture there"
     return facts.capture.doubt(ifname)

@@ -9,6 +9,7 @@ from math import ceil
 
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.facts import Capture, FlowSpec, HostFacts, PingResult
+from pytest_vmnet.core.parse.counter import counted
 from pytest_vmnet.core.parse.iproute import parse_neighbours
 from pytest_vmnet.core.parse.nft import parse_ruleset
 from pytest_vmnet.core.parse.pcap import parse_capture
@@ -36,6 +37,12 @@ for f in /sys/class/net/*/address; do
   [ -e "$f/master" ] || {{ ifname=${{f##*/}}; break; }}
 done
 printf %s "$ifname" >ifname
+counters() {{
+  cat /proc/net/snmp /proc/net/snmp6 >"snmp.$1" 2>/dev/null
+  for f in "/sys/class/net/$ifname/statistics/"*; do
+    echo "nic.${{f##*/}} $(cat "$f")"
+  done >>"snmp.$1" 2>/dev/null
+}}
 fit() {{  # its own MTU may be smaller than the plan's
   m=$(cat "/sys/class/net/$ifname/mtu" 2>/dev/null || echo 65535)
   [ $((m-28)) -lt "$1" ] && echo $((m-28)) || echo "$1"
@@ -45,14 +52,20 @@ fit() {{  # its own MTU may be smaller than the plan's
 _CAPTURE = """\
 if [ -n "$ifname" ] && command -v tcpdump >/dev/null; then
   {tcpdump} >/dev/null 2>capture.err & capture=$!
-  listening capture.err $capture || echo failed >capture.failed
-  date +%s%N >capture.since
+elif [ -n "$ifname" ] && command -v python3 >/dev/null; then
+  {python} >/dev/null 2>capture.err & capture=$!
 else
   echo absent >capture.failed; capture=
 fi
+if [ -n "$capture" ]; then
+  listening capture.err $capture || echo failed >capture.failed
+  date +%s%N >capture.since
+fi
+counters before
 """
 
 _ASK = """\
+counters after
 ip -j -4 neigh show dev "$ifname" >neigh 2>&1
 ip -j -6 neigh show dev "$ifname" >neigh6 2>/dev/null
 if nft -a list ruleset >rules 2>rules.err; then
@@ -60,22 +73,23 @@ if nft -a list ruleset >rules 2>rules.err; then
 else
   iptables-save >rules 2>>rules.err || rm -f rules
 fi
+[ -e capture.failed ] && emit capture.err capture.err
 for f in ping.*; do emit "$f" "$f"; done
-for f in ifname neigh neigh6 rules capture.failed; do emit "$f" "$f"; done
+for f in ifname neigh neigh6 rules capture.failed snmp.before snmp.after; do emit "$f" "$f"; done
 """
 
 _END_CAPTURE = """\
 heard() {
   # The capture says how many frames it has; its parent may be a time limit.
-  pid=; read -r pid _ <"/proc/$capture/task/$capture/children"
+  pid=; name=; read -r pid _ <"/proc/$capture/task/$capture/children"
   read -r name <"/proc/${pid:-$capture}/comm"
-  case $name in tcpdump*) kill -USR1 "${pid:-$capture}" ;; esac
+  case $name in tcpdump*|python3*) kill -USR1 "${pid:-$capture}" ;; esac
 } 2>/dev/null
 if [ -n "$capture" ]; then
   before=; i=0; still=0
   while heard; sleep {pause}; [ $i -lt {rounds} ]; do  # others may still be probing this guest
     now=$(tail -n 1 capture.err)
-    has=${now#tcpdump: }; got=${now#*captured, }  # the kernel hands over what it has once a second
+    has=${now#*: }; got=${now#*captured, }  # the kernel hands over what it has once a second
     [ "$now" = "$before" ] && still=$((still+1)) || still=0
     [ $still -ge 1 ] && [ "${has%% *}" = "${got%% *}" ] && break
     [ $still -ge {patience} ] && break
@@ -111,12 +125,18 @@ def guest_script(
     limit = script.time_limit_s(flows) + int(hold_s)
     expression = script.probe_filter(mark).replace("arp or ", "", 1)
     tcpdump = script.tcpdump_argv("IFNAME", expression, limit, _MAX_PACKETS)
+    sniffer = script.sniffer_argv("IFNAME", mark, limit, _MAX_PACKETS)
     return (
         script.preamble(token)
         + 'd=$(mktemp -d) || exit 70\ncd "$d" || exit 70\n'
         + "trap 'rm -rf \"$d\"' EXIT\ntrap 'exit 71' HUP INT TERM\n"
         + _NIC.format(mac=shlex.quote(mac))
-        + _CAPTURE.format(tcpdump=shlex.join(tcpdump).replace("IFNAME", '"$ifname"', 1))
+        + _CAPTURE.format(
+            **{
+                program: shlex.join(argv).replace("IFNAME", '"$ifname"', 1)
+                for program, argv in (("tcpdump", tcpdump), ("python", sniffer))
+            }
+        )
         + f"sleep {hold_s:g} & pings0=$!\n"
         + script.wait_for_others(lead_s)
         + script.start_pings(flows, mark)
@@ -203,7 +223,19 @@ def guest_facts(
         rules=parse_ruleset(rules) if rules is not None else None,
         capture=_capture(guest, found, mark, ifname) if ifname else None,
         ifname=ifname,
+        counters=counted(script.text(found, "snmp.before"), script.text(found, "snmp.after")),
+        unwatched=unwatched(found),
     )
+
+
+def unwatched(found: Mapping[str, bytes]) -> str | None:
+    """Return why there is no capture of a guest's own NIC, or None if there is one."""
+    if "capture" in found and "capture.failed" not in found:
+        return None
+    if script.text(found, "capture.failed").strip() == "absent":
+        return "neither tcpdump nor python3 is in the guest, so its own NIC was not watched"
+    said = script.text(found, "capture.err").strip()[-200:]
+    return f"the guest's own capture did not start: {said or 'it said nothing'}"
 
 
 def read_pings(

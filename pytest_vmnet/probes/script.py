@@ -17,6 +17,7 @@ from pytest_vmnet.core.facts import FlowSpec
 from pytest_vmnet.core.parse.pcap import MARK_BYTES
 from pytest_vmnet.core.words import LARGE_LANE, PingKind
 from pytest_vmnet.errors import ParseError
+from pytest_vmnet.probes import sniffer
 
 PING_WAIT_S = 2
 CAPTURE = "capture.pcap"
@@ -152,6 +153,15 @@ def tcpdump_argv(ifname: str, expression: str, limit_s: int, max_packets: int) -
         *(("-U", "--immediate-mode") if ifname == "any" else ()),
         *("-s", str(_SNAPLEN), "-B", "8192", "-c", str(max_packets)),
         *("-w", CAPTURE, expression),
+    ]
+
+
+def sniffer_argv(ifname: str, mark: str, limit_s: int, max_packets: int) -> list[str]:
+    """Return what stands in for tcpdump where there is none; it is bounded likewise."""
+    return [
+        *("timeout", "-k", "2", str(limit_s)),
+        *("python3", "-c", sniffer.PROGRAM, ifname, CAPTURE, mark),
+        *(str(limit_s), str(max_packets), str(_SNAPLEN), "marked"),
     ]
 
 
