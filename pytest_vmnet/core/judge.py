@@ -87,7 +87,7 @@ def judge(
     guests = {}
     for ident, flows in drafts.items():
         guest = inventory.guest(ident)
-        final = tuple(replace(f, counted_against=blame.of(f, own, ident)) for f, own in flows)
+        final = tuple(blame.settle(flow, own, ident) for flow, own in flows)
         checks = check_neighbours(guest, inventory, sweeps, final)
         verdict, reason = _verdict(guest, final, checks, sweeps)
         judged = Judged(guest, verdict, reason, final, checks)

@@ -104,3 +104,46 @@ def test_other_flows_count_against_the_guest_itself(kind) -> None:
 )
 def test_what_nobody_could_say_stays_with_who_could_not(silent, expected) -> None:
     assert blamed(W.World(silent=silent)) == expected
+
+
+TAPS = {"pve1": dict.fromkeys(("tap111i0", "tap112i0"), "the canary was not captured")}
+
+
+@pytest.mark.parametrize(("leg", "last"), [(0, "tap111i0"), (1, "tap112i0"), (0, "guest:eth0")])
+@pytest.mark.parametrize("flow", [ONE_TWO, TWO_ONE])
+def test_whose_port_it_is_is_not_guessed_where_the_points_prove_nothing(leg, last, flow) -> None:
+    swap = {"tap111i0": "tap112i0", "tap112i0": "tap111i0"}
+    place = last if flow is ONE_TWO else swap.get(last, last)
+    judgement = W.lose(W.World(doubts=TAPS), leg, place, **flow).judge()
+    for ident, other in (("vm-1", "vm-2"), ("vm-2", "vm-1")):
+        judged = judgement.guests[ident]
+        assert str(judged.verdict) == "inconclusive"
+        assert "at whose port is not known: tap11" in judged.reason
+        assert "the canary was not captured" in judged.reason
+        (pair,) = [f for f in judged.flows if f.target == other]
+        assert (str(pair.verdict), pair.counted_against) == ("inconclusive", ident)
+    assert str(judgement.guests["vm-3"].verdict) == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("leg", "last", "expected"),
+    [(0, None, "vm-1"), (1, "guest:eth0", "vm-1"), (0, "vm-2:eth0", "vm-2")],
+)
+def test_what_dies_inside_of_a_guest_needs_no_tap_to_tell_whose_it_is(leg, last, expected) -> None:
+    assert blamed(W.lose(W.World(doubts=TAPS), leg, last, **ONE_TWO)) == {expected}
+
+
+@pytest.mark.parametrize("sick", ["vm-1", "vm-2"])
+def test_other_flows_tell_whose_it_is_where_the_points_do_not(sick) -> None:
+    world = W.lose(W.World(doubts=TAPS), 0, "tap111i0", **ONE_TWO)
+    W.lose(world, 1, "enp4s0", source=sick, kind=FlowKind.GATEWAY)
+    assert blamed(world) == {sick}
+    assert str(world.judge().guests[sick].verdict) == "unhealthy"
+
+
+def test_one_doubted_tap_between_two_that_tell_is_enough_to_stay_open() -> None:
+    doubts = {"pve1": {"tap112i0": "the interface changed during the sweep"}}
+    world = W.lose(W.World(doubts=doubts), 0, "tap111i0", **ONE_TWO)
+    assert str(world.judge().guests["vm-1"].verdict) == "inconclusive"
+    world = W.lose(W.World(doubts=doubts), 0, "guest:eth0", **ONE_TWO)
+    assert blamed(world) == {"vm-1"}
