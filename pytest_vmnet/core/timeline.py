@@ -115,9 +115,7 @@ class Watched:
         known = first < np.iinfo(np.int64).max
         if not known.any():
             return None
-        base = first[known][0]  # floats are exact enough from there
-        sent = np.interp(seqs, seqs[known], (first[known] - base).astype(np.float64))
-        return cls(ledger, seqs, base + sent.astype(np.int64), journey)
+        return cls(ledger, seqs, _filled(seqs, first, known, ledger.flow.interval_s), journey)
 
     def deaths(self) -> tuple[npt.NDArray[np.intp], Times]:
         """Return the step at which each lost packet was seen last, and when."""
@@ -130,6 +128,18 @@ class Watched:
         """Return when the answered packets passed a step."""
         passed: Times = self.journey[step, self.ledger.answered]
         return passed[passed > 0]
+
+
+def _filled(
+    seqs: npt.NDArray[np.intp], first: Times, known: npt.NDArray[np.bool_], interval_s: float
+) -> Times:
+    """Return the times, with those that are not known by their neighbours' and the interval."""
+    base = first[known][0]  # floats are exact enough from there
+    at, when = seqs[known], (first[known] - base).astype(np.float64)
+    sent = np.interp(seqs, at, when)
+    outside = np.minimum(seqs - at[0], 0) + np.maximum(seqs - at[-1], 0)
+    filled: Times = base + (sent + outside * interval_s * 1e9).astype(np.int64)
+    return filled
 
 
 def stays_of(
