@@ -246,6 +246,7 @@ class Proxmox:
         failures = 0
         wait_s = _FIRST_POLL_S
         while True:
+            asked = self._clock.monotonic()
             try:
                 status = self.agent(node, vmid, "exec-status", pid=pid)
             except ProxmoxError:
@@ -263,7 +264,8 @@ class Proxmox:
                 path = f"nodes/{node}/qemu/{vmid}/agent/exec-status"
                 reason = f"`{argv[0]}` did not end within {timeout_s:g} s in the guest"
                 raise ProxmoxError("GET", path, status=None, reason=reason)
-            self._pause(wait_s)
+            took = self._clock.monotonic() - asked  # where many wait, each asks less often
+            self._pause(max(wait_s, 2 * took))
             wait_s = min(2 * wait_s, _LAST_POLL_S)
 
     def cancel(self) -> None:

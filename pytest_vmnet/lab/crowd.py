@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pytest_vmnet.errors import LabError
 from pytest_vmnet.lab import client, spec
+from pytest_vmnet.lab.pve.crowd import MANY, known_guests
 from pytest_vmnet.lab.pve.guestagent import piped
 from pytest_vmnet.lab.supervisor import services
 from pytest_vmnet.lab.up import bring_up
@@ -103,11 +104,22 @@ def crowd(name: str, count: int, say: Callable[[str], None]) -> Iterator[Crowd]:
         with api:  # waits for its end, which is the lab's
             try:
                 _await_ready(api, _START_S + count * _START_PER_GUEST_S)
+                if count > MANY:
+                    _introduce(site)
                 yield site
             finally:
                 client.take_down(name)
     finally:
         outcome.lease.close()
+
+
+def _introduce(site: Crowd) -> None:
+    """Tell gateway and workstation the guests, as neighbours that no limit counts."""
+    batch = "".join(f"{line}\n" for line in known_guests(site.count))
+    for host in ("gateway", "workstation"):
+        done = site.run(host, ["sh", "-c", 'printf %s "$1" | ip -batch -', "sh", batch])
+        if done.returncode:
+            raise LabError(f"{host}: {done.stderr.decode(errors='replace').strip()}")
 
 
 def _await_ready(api: subprocess.Popen[bytes], timeout_s: float) -> None:

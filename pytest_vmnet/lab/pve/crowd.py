@@ -21,13 +21,41 @@ from pytest_vmnet.lab import spec
 from pytest_vmnet.lab.pve.certificate import make_certificates
 from pytest_vmnet.lab.pve.namespaces import NamespaceMachines
 from pytest_vmnet.lab.pve.server import LabPve
+from pytest_vmnet.lab.site.wiring import MACS
 from pytest_vmnet.lab.supervisor import services
 
 FIRST_VMID = 111
+MANY = 100
+"""With more guests the machine's one neighbour table is relieved of what all of them know."""
+
 _TAKEN = (spec.WORKSTATION_ADDRESS,)
 _FIRST_HOST = 11
 _LAST_HOST = 254
 _AT_ONCE = 8
+
+
+def neighbour(address: str, mac: str, ifname: str) -> str:
+    """Return the `ip` command that adds a neighbour the kernel's limit does not count.
+
+    The limit (``gc_thresh3``, 1024 by default) is one for all namespaces of the machine; real
+    guests have a kernel each. Such an entry ages and is confirmed like any other.
+    """
+    return f"neigh replace {address} lladdr {mac} dev {ifname} nud stale extern_learn"
+
+
+def _known_hosts() -> list[str]:
+    return [
+        neighbour(spec.GATEWAY_ADDRESS, MACS["gateway"], "eth0"),
+        neighbour(spec.WORKSTATION_ADDRESS, MACS["workstation"], "eth0"),
+    ]
+
+
+def known_guests(count: int) -> list[str]:
+    """Return the same for all guests, for a host whose way to them is ``eth0``."""
+    return [
+        neighbour(address, mac_of(number), "eth0")
+        for number, address in enumerate(addresses(count), 1)
+    ]
 
 
 def addresses(count: int) -> list[str]:
@@ -44,13 +72,18 @@ def addresses(count: int) -> list[str]:
     return free[:count]
 
 
+def mac_of(number: int) -> str:
+    """Return the MAC address of guest *number*, counted from 1."""
+    return f"BC:24:11:00:{number >> 8:02X}:{number & 0xFF:02X}"
+
+
 def guest_config(number: int, address: str) -> dict[str, object]:
     """Return the configuration of guest *number*, counted from 1, as the API stores it."""
     return {
         "agent": "1",
         "cores": 1,
         "memory": "64",
-        "net0": f"virtio=BC:24:11:00:{number >> 8:02X}:{number & 0xFF:02X},bridge={spec.BRIDGE}",
+        "net0": f"virtio={mac_of(number)},bridge={spec.BRIDGE}",
         "ipconfig0": f"ip={address}/{spec.PREFIX_LENGTH},gw={spec.GATEWAY_ADDRESS}",
         "smbios1": f"uuid={uuid.uuid4()}",
         "tags": spec.TAG,
@@ -76,6 +109,8 @@ async def serve(count: int, run_dir: Path) -> None:
         config = guest_config(number, address)
         async with turn:
             await pve.start_machine(pve.add_vm(vmid, f"vm-{number}", config=config))
+            if count > MANY:
+                await machines.place(vmid).ip(_known_hosts())
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

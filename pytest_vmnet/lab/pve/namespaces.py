@@ -244,6 +244,14 @@ class NamespaceMachines:
         guest = self._running.get(vmid)
         return guest.pid if guest is not None and guest.is_running else None
 
+    def place(self, vmid: int) -> Place:
+        """Return the inside of a running guest.
+
+        Raises:
+            LabError: It is not running.
+        """
+        return Place(self._guest(vmid).init)
+
     def agent(self, vmid: int) -> Agent:
         """Return the guest's agent."""
         return Agent(self._files(vmid).agent)
