@@ -82,7 +82,7 @@ def _unknown(case: Case) -> Finding:
         scope=scope,
         rebuild=Rebuild.NO if scope not in _REBUILT else Rebuild.MAY_CURE,
         why="the cause is not known",
-        evidence=(told,),
+        evidence=(told, *case.alignment()),
     )
 
 

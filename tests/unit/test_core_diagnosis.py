@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_vmnet.core.facts import GATE
+from pytest_vmnet.core.facts import GATE, FdbMove
 from pytest_vmnet.core.topology import Nic
 from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.lab.faults import FAULTS
@@ -215,6 +215,20 @@ def test_no_finding_is_built_on_a_capture_that_is_not_proven(fault) -> None:
     assert not (found.next_point or "").startswith(taps)
     assert found.reason in {"Unknown", "GuestFirewallDrop"}
     assert str(found.scope) in {"unknown", "guest"}
+
+
+def test_deaths_at_the_moves_to_a_twin_are_evidence_even_without_a_cause() -> None:
+    world = W.lose(W.World(), 1, "enp4s0", share=0.4, **TO_GATEWAY)
+    for at in range(300):
+        if at % 100 < 40:
+            t_ns = (at + 1) * 20_000_000
+            for ifname, when in (("enp4s0", t_ns), ("tap111i0", t_ns + 3_000_000)):
+                move = FdbMove(t_ns=when, mac=W.mac(1), ifname=ifname, deleted=False)
+                world.moves.append(move)
+    _, (found,), _ = world.diagnose()
+
+    assert (found.reason, str(found.scope)) == ("Unknown", "uplink")
+    assert found.evidence[1].startswith("120 of 120 deaths within 1 ms of the FDB entry of")
 
 
 def test_a_guest_of_another_bridge_is_no_control() -> None:
