@@ -44,4 +44,7 @@ def join(*content: object) -> Markup:
 
 
 def _safe(part: object) -> str:
-    return str(part) if isinstance(part, Markup) else escape(plain(part, 4000), quote=True)
+    if isinstance(part, Markup):
+        return str(part)
+    shown = plain(part, 4000).replace(" %", "\N{NO-BREAK SPACE}%")  # they stay on one line
+    return escape(shown, quote=True)

@@ -44,7 +44,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        self.text.append(data.replace("\xa0%", " %"))
 
 
 def sample(name: str) -> Any:
@@ -156,6 +156,10 @@ def test_a_point_that_is_not_trusted_says_why() -> None:
 
     assert "<title>the kernel dropped 812 packets of this capture</title>" in markup
     assert "?" in texts(svg_parts(markup)[0])
+
+
+def test_a_number_and_its_unit_stay_on_one_line() -> None:
+    assert "55.0\xa0% (at least 50.0\xa0%," in guest_html(sample("refused").guests[0])
 
 
 def test_markup_escapes_all_but_itself() -> None:
