@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 import string
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.hosts import Shell
@@ -102,14 +104,17 @@ def run_sweep(
                     running.append(watch)
             progress(f"probing: {summary(flows, len(guests))}")
             asked = _start_probes(pool, guests, flows, proxmox, local, mark=mark, token=token)
-            answers += [probe.result() for probe in asked]
+            for probe in wait(asked, timeout=script.time_limit_s(flows)).done:
+                probe.result()
         except BaseException:  # Ctrl-C above all: nobody waits for what is not wanted any more
             proxmox.cancel()
             for watch in running:
                 watch.clean(shells[watch.node])
             raise
         else:
+            # A guest that hangs costs that guest: the captures would end before it is given up.
             fetched = [pool.submit(watch.fetch, shells[watch.node]) for watch in running]
+            answers += _results(asked, proxmox)
             answers += [fetch.result() for fetch in fetched]
     return RawSweep(
         flows=tuple(flows),
@@ -118,6 +123,15 @@ def run_sweep(
         answers=tuple(answers),
         duration_s=clock.monotonic() - started,
     )
+
+
+def _results(asked: Sequence[Future[RawAnswer]], proxmox: Proxmox) -> list[RawAnswer]:
+    """Return every answer; each is bounded by itself."""
+    try:
+        return [probe.result() for probe in asked]
+    except BaseException:
+        proxmox.cancel()
+        raise
 
 
 def _start_probes(
@@ -132,7 +146,9 @@ def _start_probes(
 ) -> list[Future[RawAnswer]]:
     hold_s = script.duration_s(flows)
     lead_s = min(max(_LEAD_S * proxmox.slowest_exec_s, _LEAST_LEAD_S), _MOST_LEAD_S)
-    started = {guest.ident: threading.Event() for guest in guests if guest.agent}
+    # Those that did not answer before come last, and nobody waits for them: a call may hang.
+    able = sorted((g for g in guests if g.agent), key=lambda guest: not _answers(guest))
+    started = {guest.ident: threading.Event() for guest in able}
     asked = [
         pool.submit(
             probe_guest,
@@ -145,15 +161,28 @@ def _start_probes(
             lead_s=lead_s,
             on_start=started[guest.ident].set,
         )
-        for guest in guests
-        if guest.agent
+        for guest in able
     ]
+    for probe, event in zip(asked, started.values(), strict=True):
+        probe.add_done_callback(partial(_set, event))  # a call that failed starts nothing
     own = [flow for flow in flows if flow.source == GATE]
     if own:
-        for event in started.values():  # two agents at a time: the last one starts much later
-            event.wait(_START_S)
+        end = time.monotonic() + _START_S
+        for event in (
+            started[g.ident] for g in able if _answers(g)
+        ):  # two agents at a time: the last one starts much later
+            event.wait(max(end - time.monotonic(), 0))
         asked.append(pool.submit(probe_local, local, own, mark=mark, token=token, lead_s=lead_s))
     return asked
+
+
+def _answers(guest: Guest) -> bool:
+    """Tell whether its agent answered when the site was discovered."""
+    return "agent" in {guest.address_source, guest.address6_source}
+
+
+def _set(event: threading.Event, _done: Future[RawAnswer]) -> None:
+    event.set()
 
 
 def taking_part(inventory: Inventory, flows: Sequence[FlowSpec]) -> list[Guest]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -175,3 +176,57 @@ def test_an_output_without_frames_is_kept_as_it_came_back() -> None:
     answer = split_output(b"no frame", "T" * 12, host="vm-1", source="vm-1, probe output")
     assert answer.sections == {OUTPUT: b"no frame"}
     assert answer.problem.startswith("vm-1, probe output, byte 0: no section")
+
+
+class Hanging(Fakes):
+    """One guest's agent takes the command and says nothing until somebody gives it up."""
+
+    def __init__(self, hung: str, *, at_once: bool = False) -> None:
+        super().__init__()
+        self.hung, self.at_once, self.given_up = hung, at_once, threading.Event()
+
+    def agent_exec(self, node, vmid, argv, *, stdin, on_start=lambda: None, **more):
+        if self.hung != f"vm-{vmid - 110}":
+            return super().agent_exec(node, vmid, argv, stdin=stdin, on_start=on_start, **more)
+        if not self.at_once:
+            on_start()
+        assert self.given_up.wait(20)
+        self.note(f"{self.hung} given up", "")
+        raise ProxmoxError("GET", "exec-status", status=None, reason="did not end within 84 s")
+
+    def shell(self, name: str) -> SimpleNamespace:
+        inner = super().shell(name)
+
+        def run(script: str) -> Output:
+            done = inner.run(script)
+            if "points.after" in script:
+                self.given_up.set()
+            return done
+
+        return SimpleNamespace(name=name, run=run)
+
+
+def test_a_guest_that_hangs_costs_neither_the_others_nor_the_captures(monkeypatch) -> None:
+    monkeypatch.setattr(sweep.script, "time_limit_s", lambda _flows: 1)
+    fakes = Hanging("vm-1")
+    made, _ = run(fakes)
+    assert fakes.order.index("pve1 fetch") < fakes.order.index("vm-1 given up")
+    assert "did not end within 84 s" in made.hosts["vm-1"].problem
+    assert made.hosts["vm-2"].problem is made.hosts[GATE].problem is None
+
+
+def test_an_agent_that_was_silent_before_is_asked_last_and_not_waited_for(monkeypatch) -> None:
+    monkeypatch.setattr(sweep.script, "time_limit_s", lambda _flows: 1)
+    fakes = Hanging("vm-1", at_once=True)
+    guests = [W.guest(1, address_source="ipconfig0"), W.guest(2, address_source="agent")]
+    made, _ = run(fakes, guests)
+    assert fakes.order.index(GATE) < fakes.order.index("vm-1 given up")
+    assert made.hosts["vm-2"].problem is made.hosts[GATE].problem is None
+
+
+def test_an_agent_that_refuses_is_not_waited_for_either(monkeypatch) -> None:
+    monkeypatch.setattr(sweep, "_START_S", 20.0)
+    begun = time.monotonic()
+    made, _ = run(Fakes(deaf="vm-1"), [W.guest(n, address_source="agent") for n in (1, 2)])
+    assert time.monotonic() - begun < 15
+    assert made.hosts[GATE].problem is None
