@@ -88,7 +88,10 @@ class Remedy:
             except ActInterrupted as interrupt:
                 settled[index] = replace(outcome, attempts=(interrupt.attempt,))
                 raise
-            if healed is not None:
+            if healed is None:
+                told_of = f"{outcome.guest.ident}: {decision.action} is decided"
+                self.gate.frame.note([f"{told_of} as of then; a replay carries nothing out"])
+            else:
                 settled = self.settled = self._after(settled, index, healed)
         return settled
 
