@@ -10,6 +10,7 @@ from pytest_vmnet.core.notice import notices
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
 from pytest_vmnet.core.rules import RULES
 from pytest_vmnet.core.rules.case import Case, loss
+from pytest_vmnet.core.timelapse import counters_told
 from pytest_vmnet.core.topology import GUEST_STACK, Inventory
 from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Verdict
 
@@ -82,7 +83,11 @@ def _unknown(case: Case) -> Finding:
         scope=scope,
         rebuild=Rebuild.NO if scope not in _REBUILT else Rebuild.MAY_CURE,
         why="the cause is not known",
-        evidence=(told, *case.alignment()),
+        evidence=(
+            told,
+            *case.alignment(),
+            *counters_told(case.sweeps, case.guest.node, case.chain.devices),
+        ),
     )
 
 

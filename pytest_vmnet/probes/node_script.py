@@ -14,6 +14,9 @@ _MAX_OUTPUT = 256_000_000
 """Bytes of one section: so many packets, packed, with room to spare."""
 _MAX_SAMPLED = 3_000_000
 _SAMPLE_S = 0.2
+_SCOPE = "systemd-run --quiet --scope -p MemoryMax=256M -p TasksMax=16"
+"""What the capture runs under where there is systemd: it runs the command in its own place."""
+
 _BEAT_S = 0.25
 
 # One long-lived process without a child; it writes only what changed. Perl is part of every
@@ -93,7 +96,9 @@ done
 f=
 while read -r i p; do f="$f${{f:+ or }}ifindex $i"; done <points
 c=$(cat /sys/class/net/{canary}/ifindex 2>/dev/null || echo 0)
-setsid {tcpdump} >/dev/null 2>capture.err </dev/null & capture=$!
+scope=
+timeout 5 {scope} true >/dev/null 2>&1 </dev/null && scope={scope_word}
+setsid $scope {tcpdump} >/dev/null 2>capture.err </dev/null & capture=$!
 echo $capture >capture.pid
 listening capture.err $capture || {{ cat capture.err >&2; exit 72; }}
 setsid timeout {limit} bridge -t monitor fdb >fdb 2>&1 </dev/null & echo $! >fdb.pid
@@ -211,6 +216,8 @@ def start(
             points=shlex.join(points),
             devices=shlex.join(devices),
             tcpdump=quoted,
+            scope=_SCOPE,
+            scope_word=shlex.quote(_SCOPE),
             limit=limit_s,
             canary_before=_canary(token, "B", "-c", "1") + " >/dev/null 2>&1 </dev/null",
             before=canary_token(token, "B"),

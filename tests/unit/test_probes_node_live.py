@@ -163,6 +163,25 @@ def test_a_capture_that_is_killed_half_way_proves_nothing(site) -> None:
     assert why.startswith("tcpdump did not end by itself: ")
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_the_capture_runs_in_a_scope_of_its_own_where_there_is_systemd(site, works) -> None:
+    fake = 'echo "$@" >>/run/asked; while [ $1 != true ] && [ $1 != timeout ]; do shift; done; '
+    fake += 'exec "$@"' if works else "exit 1"
+    site.run(
+        "mount -t tmpfs none /usr/local/sbin; cd /usr/local/sbin; "
+        f"printf '#!/bin/sh\\n%s\\n' {shlex.quote(fake)} >systemd-run; chmod +x systemd-run"
+    )
+    made = watch("tap111i0", count=5)
+    made.start(site)
+    facts = made.read(made.fetch(site))
+    assert facts.capture.doubts == {}
+    assert len(facts.capture.packets.sightings) == 10
+    asked = site.run("cat /run/asked").text.splitlines()
+    assert all("--scope -p MemoryMax=256M" in line for line in asked)
+    assert [line.split()[-1] == "true" for line in asked] == [True, False][: 1 + works]
+    assert left_behind(site) == []
+
+
 def test_a_capture_that_ends_early_by_itself_proves_nothing(site) -> None:
     made = watch("tap111i0")
     made.start(site)

@@ -24,6 +24,7 @@ from pytest_vmnet.core.facts import (
     NftRule,
     Packets,
     PingResult,
+    Sample,
     Sweep,
 )
 from pytest_vmnet.core.judge import Judgement, judge
@@ -68,6 +69,7 @@ class World:
     moves: list[FdbMove] = field(default_factory=list)
     tested: Sequence[str] | None = None
     links: dict[str, tuple[Link, ...]] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
 
     @property
     def inventory(self) -> Inventory:
@@ -185,6 +187,7 @@ class World:
             rules=self.rules.get(name, ()),
             capture=None if name == GATE or name in self.blind else capture,
             moves=tuple(self.moves) if is_node else (),
+            samples=self.samples if is_node else (),
             ifname=None if is_node or name == GATE else "eth0",
         )
 
