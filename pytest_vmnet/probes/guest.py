@@ -20,6 +20,9 @@ from pytest_vmnet.probes import script
 from pytest_vmnet.probes.answer import RawAnswer, split_output
 
 _MAX_PACKETS = 200_000
+_MAX_STDIN = 48 * 1024
+"""What Proxmox hands to a command of the agent, in bytes."""
+
 _QUIET_S = 0.25
 _FLUSHED_S = 1.2
 """The kernel hands a capture what it has at least once in this time."""
@@ -178,12 +181,12 @@ def probe_guest(
             guest.node,
             guest.vmid,
             ["/bin/sh", "-s"],
-            stdin=body.encode(),
+            stdin=script.within(body, _MAX_STDIN),
             expect_s=max(script.duration_s(flows) + lead_s, hold_s),
             timeout_s=script.time_limit_s(flows) + hold_s + 30,
             on_start=on_start,
         )
-    except BackendError as problem:
+    except (BackendError, ProbeError) as problem:
         return RawAnswer(host=guest.ident, problem=str(problem))
     finally:
         on_start()  # nobody waits for a guest that did not start

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pytest_vmnet.core.facts import FlowSpec
 from pytest_vmnet.core.parse.pcap import MARK_BYTES
 from pytest_vmnet.core.words import LARGE_LANE, PingKind
-from pytest_vmnet.errors import ParseError
+from pytest_vmnet.errors import ParseError, ProbeError
 from pytest_vmnet.probes import sniffer
 
 PING_WAIT_S = 2
@@ -163,6 +163,25 @@ def sniffer_argv(ifname: str, mark: str, limit_s: int, max_packets: int) -> list
         *("python3", "-c", sniffer.PROGRAM, ifname, CAPTURE, mark),
         *(str(limit_s), str(max_packets), str(_SNAPLEN), "marked"),
     ]
+
+
+def within(body: str, limit: int) -> bytes:
+    """Return a script as the input of ``sh -s``; packed if it is larger than *limit* bytes.
+
+    Raises:
+        ProbeError: It is too large even so.
+    """
+    plain = body.encode()
+    if len(plain) <= limit:
+        return plain
+    packed = base64.encodebytes(gzip.compress(plain, mtime=0))
+    wrapped = b"base64 -d <<'END' | gzip -dc | /bin/sh -s\n" + packed + b"END\n"
+    if len(wrapped) > limit:
+        raise ProbeError(
+            f"its command has {len(wrapped)} bytes, and the agent takes {limit}: choose fewer "
+            "peers with --vmnet-peers N"
+        )
+    return wrapped
 
 
 def sections(output: bytes, token: str, source: str) -> dict[str, bytes]:

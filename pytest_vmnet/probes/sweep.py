@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.hosts import Shell
@@ -163,8 +162,6 @@ def _start_probes(
         )
         for guest in able
     ]
-    for probe, event in zip(asked, started.values(), strict=True):
-        probe.add_done_callback(partial(_set, event))  # a call that failed starts nothing
     own = [flow for flow in flows if flow.source == GATE]
     if own:
         end = time.monotonic() + _START_S
@@ -179,10 +176,6 @@ def _start_probes(
 def _answers(guest: Guest) -> bool:
     """Tell whether its agent answered when the site was discovered."""
     return "agent" in {guest.address_source, guest.address6_source}
-
-
-def _set(event: threading.Event, _done: Future[RawAnswer]) -> None:
-    event.set()
 
 
 def taking_part(inventory: Inventory, flows: Sequence[FlowSpec]) -> list[Guest]:

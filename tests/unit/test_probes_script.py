@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import runpy
+import secrets
 import shlex
 import shutil
 import subprocess
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 from pytest_vmnet.core.facts import FlowSpec
 from pytest_vmnet.core.words import FlowKind
-from pytest_vmnet.errors import ParseError
+from pytest_vmnet.errors import ParseError, ProbeError
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.guest import guest_script
 from pytest_vmnet.probes.node import NodeWatch
@@ -232,3 +234,49 @@ def test_nobody_sends_before_the_captures_of_all_listen(slept_s, waits) -> None:
     assert took >= 0.45
     traced = subprocess.run(["sh", "-x"], input=text, text=True, capture_output=True, check=True)
     assert ("printf" in traced.stderr) is waits
+
+
+def many(number: int) -> list[FlowSpec]:
+    return [flow(number=n) for n in range(number)]
+
+
+def test_a_command_that_the_agent_would_not_take_is_packed() -> None:
+    body = guest_script(many(400), mark=MARK, token=TOKEN, mac=PCAP.MAC.hex(":"))
+    assert len(body) > 49152
+    packed = script.within(body, 49152)
+    assert len(packed) < 49152
+    said = subprocess.run(["sh", "-n"], input=packed, capture_output=True, check=True)
+    assert said.stderr == b""
+    shown = packed.replace(b"/bin/sh -s", b"cat")
+    done = subprocess.run(["sh", "-s"], input=shown, capture_output=True, check=True)
+    assert done.stdout == body.encode()
+    assert script.within("echo 1\n", 49152) == b"echo 1\n"
+
+
+def test_a_command_that_is_too_large_even_packed_is_told() -> None:
+    noise = secrets.token_hex(200_000)
+    with pytest.raises(ProbeError, match=r"the agent takes 49152: choose fewer peers"):
+        script.within(noise, 49152)
+
+
+def test_endless_output_is_cut_where_it_arises(tmp_path) -> None:
+    lines = f"cd {tmp_path}\nhead -c 9000000 /dev/zero >x\nemit x x\nemit y nothing\n"
+    done = subprocess.run(
+        ["sh", "-s"], input=(script.preamble(TOKEN) + lines).encode(),
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert {
+        name: len(data) for name, data in script.sections(done.stdout, TOKEN, "x").items()
+    } == {"x": 8_000_000}
+
+
+def test_what_unpacks_to_more_than_it_may_is_refused_before_it_is_held(monkeypatch) -> None:
+    monkeypatch.setattr(script, "_MAX_UNPACKED", 1_000_000)
+    bomb = base64.b64encode(gzip.compress(bytes(50_000_000)))
+    assert len(bomb) < 100_000
+    tracemalloc.start()
+    with pytest.raises(ParseError, match="cut off or too large"):
+        script.unpack(bomb, "vm-1, capture")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 5_000_000
