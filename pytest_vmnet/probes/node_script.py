@@ -7,62 +7,15 @@ from collections.abc import Sequence
 
 from pytest_vmnet.core.facts import FlowSpec
 from pytest_vmnet.core.topology import CapturePoint
-from pytest_vmnet.probes import script
+from pytest_vmnet.probes import sampler, script
 
 _MAX_PACKETS = 2_000_000
 _MAX_OUTPUT = 256_000_000
 """Bytes of one section: so many packets, packed, with room to spare."""
-_MAX_SAMPLED = 3_000_000
-_SAMPLE_S = 0.2
 _SCOPE = "systemd-run --quiet --scope -p MemoryMax=256M -p TasksMax=16"
 """What the capture runs under where there is systemd: it runs the command in its own place."""
 
 _BEAT_S = 0.25
-
-# One long-lived process without a child; it writes only what changed. Perl is part of every
-# Debian, and of Proxmox; where it is missing there are no samples.
-_SAMPLER = r"""
-my ($limit, $pause, $room, @devices) = @ARGV;
-my %wanted = map { $_ => 1 } @devices;
-my (%said, @out, $begun);
-$| = 1;
-sub lines { open(my $f, '<', $_[0]) or return (); my @l = <$f>; close $f; @l }
-sub tell_of {
-  my ($key, $text) = @_;
-  return if defined $said{$key} && $said{$key} eq $text;
-  $said{$key} = $text;
-  push @out, "$key $text\n";
-}
-while (1) {
-  my ($up) = split ' ', (lines('/proc/uptime'))[0];
-  $begun //= $up;
-  last if $up - $begun > $limit;
-  @out = ("T $up\n");
-  for (lines('/proc/net/dev')) {
-    next unless /^\s*(\S+?):\s*(.*\S)/ && $wanted{$1};
-    my ($name, @v) = ($1, split ' ', $2);
-    tell_of("D $name", "@v[0..3,8..11]");
-  }
-  my ($dropped, $squeezed) = (0, 0);
-  for (lines('/proc/net/softnet_stat')) {
-    my @v = split;
-    $dropped += hex $v[1];
-    $squeezed += hex $v[2];
-  }
-  tell_of('S', "$dropped $squeezed");
-  for my $kind (qw(cpu io memory)) {
-    for (lines("/proc/pressure/$kind")) { tell_of("P $kind", $1) if /^some .*total=(\d+)/ }
-  }
-  for (lines('/proc/net/arp')) {
-    my @v = split;
-    tell_of("N $v[0] $v[5]", "$v[2] $v[3]") if @v == 6 && $wanted{$v[5]};
-  }
-  my $text = join '', @out;
-  last if ($room -= length $text) < 0;
-  print $text;
-  select undef, undef, undef, $pause;
-}
-"""
 
 _CLOCK = """\
 clock() {
@@ -109,8 +62,7 @@ tc -s -j qdisc show >qdisc.before 2>/dev/null || rm -f qdisc.before
 until_seen {before}
 setsid timeout {limit} {beat} >beat 2>&1 </dev/null & echo $! >beat.pid
 clock >clock.before
-setsid timeout {limit} perl -e {sampler} {limit} {sample_s} {room} {devices} \\
-  >samples 2>/dev/null </dev/null & echo $! >samples.pid
+setsid timeout {limit} {sampler} >samples 2>/dev/null </dev/null & echo $! >samples.pid
 {pings}
 echo $pings >pings.pid
 echo ready
@@ -214,7 +166,6 @@ def start(
             ttl=limit_s + 60,
             canary=_port(token),
             points=shlex.join(points),
-            devices=shlex.join(devices),
             tcpdump=quoted,
             scope=_SCOPE,
             scope_word=shlex.quote(_SCOPE),
@@ -222,9 +173,7 @@ def start(
             canary_before=_canary(token, "B", "-c", "1") + " >/dev/null 2>&1 </dev/null",
             before=canary_token(token, "B"),
             beat=_canary(token, "D", "-i", f"{_BEAT_S:g}"),
-            sampler=shlex.quote(_SAMPLER),
-            sample_s=f"{_SAMPLE_S:g}",
-            room=_MAX_SAMPLED,
+            sampler=sampler.command(devices, limit_s),
             pings=script.start_pings(flows, mark).replace("2>&1 &", "2>&1 </dev/null &"),
         )
     )

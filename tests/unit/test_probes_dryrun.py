@@ -60,7 +60,7 @@ def test_the_node_shows_capture_monitor_canaries_and_its_own_pings() -> None:
     assert "for p in enp4s0 tap111i0 tap112i0; do" in start
     assert start.count("255.255.255.255") == 2  # the canary before, and the one that beats
     assert "ip -o monitor link" in start
-    assert " enp4s0 tap111i0 tap112i0 vmbr0 \\" in start  # what is sampled
+    assert " enp4s0 tap111i0 tap112i0 vmbr0 >samples" in start  # what is sampled
     assert " 192.0.2.1 >ping." in start
     assert "255.255.255.255" in "\n".join(section(lines, "pve1, over SSH, to fetch what it saw:"))
     assert section(lines, "pve1, over SSH, before everything:") == ["id -u"]

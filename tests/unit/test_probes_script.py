@@ -24,7 +24,7 @@ from pytest_vmnet.errors import ParseError, ProbeError
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.guest import guest_script
 from pytest_vmnet.probes.node import NodeWatch
-from pytest_vmnet.probes.node_script import _SAMPLER
+from pytest_vmnet.probes.sampler import PROGRAM
 from pytest_vmnet.probes.sweep import local_script, new_mark
 
 PCAP = SimpleNamespace(
@@ -68,7 +68,7 @@ def test_scripts_are_posix_shell(name, shell) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_whatever_runs_for_long_has_a_limit(name) -> None:
-    text = SCRIPTS[name].replace(shlex.quote(_SAMPLER), "SAMPLER")  # it ends by an argument too
+    text = SCRIPTS[name].replace(shlex.quote(PROGRAM), "SAMPLER")  # it ends by an argument too
     assert "{" not in text.replace("{ ", "").replace("${", "").replace("() {\n", "")
     for line in text.splitlines():
         words = line.replace("setsid ", "").split()
