@@ -60,7 +60,6 @@ def main(file: str, *words: str) -> int:
         (node.NodeWatch, "clean"),
         (session, "read_sweep"),
         (session, "judge"),
-        (session, "plan_flows"),
         (session.Gate, "outcomes"),
     ):
         _timed(where, what, steps)

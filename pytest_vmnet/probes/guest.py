@@ -24,8 +24,8 @@ _MAX_STDIN = 48 * 1024
 """What Proxmox hands to a command of the agent, in bytes."""
 
 _QUIET_S = 0.25
-_FLUSHED_S = 1.2
-"""The kernel hands a capture what it has at least once in this time."""
+_FLUSHED_S = 1.6
+"""A capture that does not say how many frames it has gets this long to write the last of them."""
 _IFNAME = re.compile(r"[\w.@+-]{1,15}", re.ASCII)
 _NANOSECONDS = re.compile(r"\d{19}", re.ASCII)
 _SUMMARY = re.compile(r"^\d+ packets? captured$", re.MULTILINE | re.ASCII)
@@ -92,7 +92,8 @@ if [ -n "$capture" ]; then
   before=; i=0; still=0
   while heard; sleep {pause}; [ $i -lt {rounds} ]; do  # others may still be probing this guest
     now=$(tail -n 1 capture.err)
-    has=${now#*: }; got=${now#*captured, }  # the kernel hands over what it has once a second
+    has=${now#*: }; got=${now#*captured, }  # what came, and what of it is written
+    case $now in *' captured, '*) ;; *) got= ;; esac
     [ "$now" = "$before" ] && still=$((still+1)) || still=0
     [ $still -ge 1 ] && [ "${has%% *}" = "${got%% *}" ] && break
     [ $still -ge {patience} ] && break

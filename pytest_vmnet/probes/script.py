@@ -150,7 +150,8 @@ def tcpdump_argv(ifname: str, expression: str, limit_s: int, max_packets: int) -
     return [
         *("timeout", "-k", "2", str(limit_s)),
         *("tcpdump", "-i", ifname, *link, "-p", "-n"),
-        *(("-U", "--immediate-mode") if ifname == "any" else ()),
+        *(("-U",) if ifname == "any" else ()),
+        "--immediate-mode",  # else the kernel hands over what it has once a second
         *("-s", str(_SNAPLEN), "-B", "8192", "-c", str(max_packets)),
         *("-w", CAPTURE, expression),
     ]
