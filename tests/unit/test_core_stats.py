@@ -129,3 +129,14 @@ def test_verdicts_at_the_default_threshold(lost, sent, expected) -> None:
 def test_a_threshold_of_zero_can_be_met(lost, sent, expected) -> None:
     assert stats.flow_verdict(lost, sent, max_loss=0.0, confidence=0.95) is expected
     assert stats.probes_needed(0.0, 0.95) == 2995
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "share", "expected"),
+    [
+        (0, 5, 0.3, 1.0), (3, 5, 1.0, 1.0), (3, 5, 0.0, 0.0), (5, 5, 0.5, 1 / 32),
+        (1, 5, 0.5, 31 / 32), (9, 10, 0.9, 10 * 0.9**9 * 0.1 + 0.9**10),
+    ],
+)  # fmt: skip
+def test_the_chance_of_so_many(hits: int, trials: int, share: float, expected: float) -> None:
+    assert stats.tail(hits, trials, share) == pytest.approx(expected)

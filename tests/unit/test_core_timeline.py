@@ -11,8 +11,9 @@ import pytest
 
 from pytest_vmnet.core.facts import FdbMove, Sweep
 from pytest_vmnet.core.link import Link
-from pytest_vmnet.core.outcome import Timeline
-from pytest_vmnet.core.timeline import MOST, Stay, covered, stays_of
+from pytest_vmnet.core.outcome import Death, Timeline
+from pytest_vmnet.core.timeline import MOST, Stay, covered, stays_of, timeline_of
+from pytest_vmnet.core.words import Leg
 
 W = runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "world.py"))
 World, lose, guest, MAC = W["World"], W["lose"], W["guest"], W["mac"](1)
@@ -245,3 +246,21 @@ def test_overlapping_windows_are_counted_once() -> None:
     assert covered(moves, [(12 * MS, 22 * MS)], 5) == pytest.approx(4 / 10)
     assert covered(moves, [(0, 8 * MS)], 5) == pytest.approx(3 / 8)
     assert covered(moves, [], 5) == 1.0
+
+
+def test_more_ports_than_letters_and_more_places_of_death() -> None:
+    world, dead = dying()
+    world.moves = [move(t, f"eth{at}") for at, t in enumerate(dead[:40])]
+    groups = [Death(leg=Leg.REPLY, last_seen=f"p{at}", next_point="q", packets=1)
+              for at in range(30)]  # fmt: skip
+    judged = world.judge()
+    telling = judged.guests["vm-1"].telling
+    ledgers = [led for led in judged.ledgers if led.flow.target == telling.target
+               and led.flow.source == "vm-1"]  # fmt: skip
+    many = replace(telling, deaths=(*groups, *telling.deaths))
+
+    found = timeline_of(many, ledgers, world.guests[0], world.inventory, [world.sweep()])
+
+    assert found is not None
+    assert found.moved_to == "bcdefghijklmnopqrstuvwxyz" + "?" * 15
+    assert set(found.fates) == {".", "?"}
