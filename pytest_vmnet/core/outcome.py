@@ -85,12 +85,15 @@ class Bursts:
     """How a flow's losses lie among its probes.
 
     Attributes:
-        pattern: ``none``, ``random``, ``bursts`` or ``regular`` (more evenly than by chance).
+        pattern: ``none``, ``all``, ``random``, ``bursts`` or ``regular`` (more evenly than by
+            chance); other than ``random`` only where chance alone would do it in less than 1 %.
         stretches: Stretches of lost probes in a row.
         longest: Probes in the longest stretch.
         mean: Mean length of a stretch, 0 without a loss.
         p_value: Chance of so few stretches, or of so many, if losses were independent; None if
             nothing, or everything, was lost.
+        outages: Outages with a calm between each two of them (see `core.bursts`).
+        flaps: Whether the loss comes and goes: at least two such outages.
     """
 
     pattern: LossPattern
@@ -98,6 +101,26 @@ class Bursts:
     longest: int
     mean: float
     p_value: float | None
+    outages: int = 0
+    flaps: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Whether a flow's loss differs within itself, or belongs together with another's.
+
+    Attributes:
+        subject: ``time`` (early and late half), ``direction`` (requests and replies), ``prober``
+            (either end's probes), ``size`` (against the same flow in another lane) or ``event``
+            (lost at the same moments as another flow).
+        sentence: What was compared, with its numbers.
+        p_value: Chance of as large a difference if there were none; for ``event`` of as many
+            common moments if the two had nothing to do with each other.
+    """
+
+    subject: str
+    sentence: str
+    p_value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +234,8 @@ class Flow:
         reordered: Answers that overtook another one.
         foreign: Replies from an address other than the one that was probed.
         icmp_errors: ICMP errors for its packets, by source.
+        comparisons: How its loss differs in time, by direction, prober and size, and what else was
+            lost at the same moments; of flows with losses only.
         sides: The same by who started the probes, if both ends did and it is not clean;
             ``points`` are of one of them.
         timeline: Its packets over the moves of the guest's MAC; only of the flow that tells
@@ -242,6 +267,7 @@ class Flow:
     reordered: int = 0
     foreign: int = 0
     icmp_errors: tuple[ErrorCount, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     sides: tuple[Side, ...] = ()
     timeline: Timeline | None = None
 

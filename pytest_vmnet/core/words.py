@@ -49,6 +49,7 @@ class LossPattern(StrEnum):
     """How a flow's losses lie among its probes."""
 
     NONE = "none"
+    ALL = "all"
     RANDOM = "random"
     BURSTS = "bursts"
     REGULAR = "regular"
