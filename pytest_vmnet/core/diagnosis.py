@@ -151,7 +151,7 @@ def _scope_at_bridge(case: Case, death: Death) -> Scope:
         and (judged.guest.node, judged.guest.nic.bridge)
         == (case.guest.node, case.guest.nic.bridge)
     ]
-    if Verdict.UNHEALTHY in verdicts:
+    if {Verdict.UNHEALTHY, Verdict.FLAPPING} & set(verdicts):
         return Scope.BRIDGE
     return Scope.HOST if Verdict.HEALTHY in verdicts else Scope.UNKNOWN
 

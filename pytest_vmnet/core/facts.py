@@ -141,7 +141,7 @@ class Quoted:
         source: Source address of that packet.
         destination: Destination address of it.
         size: Its IP length in bytes.
-        seq: Its ICMP sequence number, None if it was no echo message.
+        seq: Its ICMP sequence number, None if it was no echo message, or not one of this run.
         reply: Whether it was an echo reply.
         flow: Number of its flow, None unless the run's mark is quoted too.
     """

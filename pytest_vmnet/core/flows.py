@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pytest_vmnet.core import stats
+from pytest_vmnet.core.compare import compared
+from pytest_vmnet.core.complaint import complaints
+from pytest_vmnet.core.detail import with_details
 from pytest_vmnet.core.facts import GATE, FlowSpec, Sweep
 from pytest_vmnet.core.ledger import FlowLedger, build_ledger
-from pytest_vmnet.core.outcome import Death, Flow, PointCount, Side
+from pytest_vmnet.core.outcome import Death, ErrorCount, Flow, PointCount, Side
 from pytest_vmnet.core.stats import Threshold
 from pytest_vmnet.core.topology import Inventory
 from pytest_vmnet.core.words import MAIN_LANE, FlowKind, Leg, Verdict
@@ -35,14 +38,16 @@ class Part:
     Attributes:
         spec: What was planned.
         ledger: What became of its packets, or None if its prober could not say.
-        rtts: Round-trip times in ms.
+        rtts: Round-trip times in ms by sequence number.
+        errors: ICMP errors for its packets.
         size: Payload bytes that were sent, or None for as planned.
         problem: Why its prober could not say, or None.
     """
 
     spec: FlowSpec
     ledger: FlowLedger | None
-    rtts: tuple[float, ...] = ()
+    rtts: Mapping[int, float] = field(default_factory=dict)
+    errors: tuple[ErrorCount, ...] = ()
     size: int | None = None
     problem: str | None = None
 
@@ -54,16 +59,18 @@ def parts_of(inventory: Inventory, sweeps: Sequence[Sweep]) -> tuple[Part, ...]:
 
 def _parts(inventory: Inventory, sweep: Sweep) -> Iterator[Part]:
     ledgers = {ledger.flow.number: ledger for ledger in build_ledger(sweep, inventory)}
+    errors = complaints(sweep, inventory)
     for spec in sweep.flows:
         ledger = ledgers.get(spec.number)
         ping = sweep.ping(spec)
         if ledger is None or ping is None:
             facts = sweep.hosts.get(spec.source)
             problem = facts.problem if facts else None
-            told = problem or f"{spec.source} could not say what it sent to {spec.target}"
-            yield Part(spec, None, problem=told)
+            silent = f"{spec.source} could not say what it sent to {spec.target}"
+            yield Part(spec, None, problem=problem or silent)
         else:
-            yield Part(spec, ledger, rtts=tuple(ping.rtt_ms.values()), size=ping.size)
+            told = errors.get(spec.number, ())
+            yield Part(spec, ledger, rtts=ping.rtt_ms, errors=told, size=ping.size)
 
 
 class FlowBuilder:
@@ -97,9 +104,10 @@ class FlowBuilder:
         """Return a guest's flows in the order that tells its story, each with its parts."""
         groups = self._by_owner.get(ident, {})
         order = sorted(groups, key=_order)
-        return [
-            (self._flow(groups[key], target=key[1], owner=ident), groups[key]) for key in order
-        ]
+        flows = [self._flow(groups[key], target=key[1], owner=ident) for key in order]
+        mine = [[part.ledger for part in groups[key] if part.ledger] for key in order]
+        found = compared(list(zip(flows, mine, strict=True)))
+        return list(zip(found, (groups[key] for key in order), strict=True))
 
     def controls(self) -> tuple[Flow, ...]:
         """Return the flows that belong to no guest."""
@@ -114,11 +122,10 @@ class FlowBuilder:
         mine = [part.ledger for part in parts if part.ledger is not None]
         sent = sum(int(ledger.sent.sum()) for ledger in mine)
         lost = sum(int(ledger.lost.sum()) for ledger in mine)
-        rtts = [rtt for part in parts for rtt in part.rtts]
         limit = self._threshold
         notes = [part.problem for part in parts if part.problem]
         verdict = self._verdict(mine, sent, lost, complete=not notes)
-        return Flow(
+        flow = Flow(
             source=source,
             target=target,
             kind=kind,
@@ -131,13 +138,13 @@ class FlowBuilder:
             verdict=verdict,
             points=_pooled_points(mine, source, owner),
             deaths=_pooled_deaths(mine, owner),
-            rtt_avg_ms=sum(rtts) / len(rtts) if rtts else None,
-            rtt_max_ms=max(rtts, default=None),
             note=notes[0] if notes else None,
             size=parts[0].size or parts[0].spec.size,
             lane=parts[0].spec.lane,
             sides=() if verdict is Verdict.HEALTHY else _sides(mine, source, owner),
         )
+        rtts, errors = [part.rtts for part in parts], [part.errors for part in parts]
+        return with_details(flow, mine, rtts, errors)
 
     def _verdict(
         self, mine: Sequence[FlowLedger], sent: int, lost: int, *, complete: bool

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_vmnet.core.blame import Blame
+from pytest_vmnet.core.bursts import CALM, OUTAGE
 from pytest_vmnet.core.facts import Sweep
 from pytest_vmnet.core.flows import ORDER, FlowBuilder, Part, parts_of
 from pytest_vmnet.core.ledger import FlowLedger
@@ -117,6 +118,8 @@ def _verdict(
     sweeps: Sequence[Sweep],
 ) -> tuple[Verdict, str]:
     if fault := _fault(guest, flows, checks):
+        if flapping := _flapping(guest, flows, checks):
+            return Verdict.FLAPPING, f"{fault}; {flapping}"
         return Verdict.UNHEALTHY, fault
     flows = [flow for flow in flows if flow.lane != LARGE_LANE]  # they can add a failure alone
     if doubt := _doubt(guest, flows, sweeps):
@@ -145,6 +148,38 @@ def _fault(guest: Guest, flows: Sequence[Flow], checks: Sequence[NeighbourCheck]
             f" with {first.lladdr or 'no MAC'}, expected {first.expected or 'any MAC'}"
         )
     return None
+
+
+_SHORT = 200
+"""Probes below which a flow is too short to tell a loss that comes and goes from a steady one."""
+
+
+def _flapping(guest: Guest, flows: Sequence[Flow], checks: Sequence[NeighbourCheck]) -> str | None:
+    """Return what shows that a sick guest's loss comes and goes, or None.
+
+    Each failing flow has to show it that is long enough; a short one may not have lost everything.
+    """
+    if any(check.broken and check.counted_against == guest.ident for check in checks):
+        return None
+    failing = [
+        flow
+        for flow in flows
+        if flow.counted_against == guest.ident and flow.verdict is Verdict.UNHEALTHY
+    ]
+    flapping = [flow for flow in failing if flow.bursts and flow.bursts.flaps]
+    steady = [
+        flow
+        for flow in failing
+        if flow not in flapping and (flow.transmitted >= _SHORT or not flow.received)
+    ]
+    if not flapping or steady:
+        return None
+    first = flapping[0]
+    outages = first.bursts.outages if first.bursts else 0
+    return (
+        f"the loss comes and goes: {outages} outages of {OUTAGE} probes or more in a row, with "
+        f"{CALM} answered in a row between them ({first.source} -> {first.target})"
+    )
 
 
 def _doubt(guest: Guest, flows: Sequence[Flow], sweeps: Sequence[Sweep]) -> str | None:

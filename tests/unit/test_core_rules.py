@@ -247,7 +247,7 @@ def test_the_rule_that_names_icmp_is_the_likeliest() -> None:
 
 def test_the_deaths_at_a_move_are_evidence_of_a_reflection() -> None:
     world = planted("reflected-mac")
-    dead_at = [(at + 1) * 20_000_000 for at in range(300) if at % 100 < 70]
+    dead_at = [(at + 1) * 20_000_000 for at in range(300) if at * 37 % 100 < 70]
     moves = [(at - 500_000, "enp4s0") for at in dead_at]
     moves += [(at + 3_000_000, "tap111i0") for at in dead_at]
     world.moves = [

@@ -231,7 +231,7 @@ QUOTES = [
     pytest.param(ipv4(icmp(seq=5), options=bytes(4)), (5, False, 3), id="with-options"),
     pytest.param(ipv4(icmp(seq=5))[:28], (5, False, None), id="eight-bytes"),
     pytest.param(ipv4(icmp(seq=5))[:57], (5, False, None), id="cut-in-the-flow"),
-    pytest.param(ipv4(icmp(seq=5, mark=bytes(12))), (5, False, None), id="a-ping-of-theirs"),
+    pytest.param(ipv4(icmp(seq=5, mark=bytes(12))), (None, False, None), id="a-ping-of-theirs"),
     pytest.param(ipv4(icmp(seq=5))[:27], (None, False, None), id="less"),
     pytest.param(ipv4(icmp(seq=5), protocol=17), (None, False, None), id="udp"),
     pytest.param(ipv4(icmp(seq=5, kind=13)), (None, False, None), id="no-echo"),

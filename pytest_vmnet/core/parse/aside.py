@@ -179,7 +179,10 @@ def _quoted(packet: bytes, mark: bytes) -> Quoted | None:
     if message is None or message[0] not in _ECHO[version]:
         return Quoted(source=source, destination=destination, size=size)
     end = MARK_OFFSET + MARK_BYTES + 2
-    marked = message[MARK_OFFSET : MARK_OFFSET + MARK_BYTES] == mark and len(message) >= end
+    quoted_mark = message[MARK_OFFSET : MARK_OFFSET + MARK_BYTES]
+    if not mark.startswith(quoted_mark):
+        return Quoted(source=source, destination=destination, size=size)
+    marked = len(message) >= end
     return Quoted(
         source=source,
         destination=destination,

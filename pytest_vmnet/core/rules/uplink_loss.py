@@ -52,7 +52,7 @@ def _finding(case: Case, flow: Flow, inbound: Flow, outside: int) -> Answer:
     others = sorted(
         ident
         for ident, judged in case.judgement.guests.items()
-        if judged.verdict is Verdict.UNHEALTHY and ident != case.guest.ident
+        if judged.verdict in {Verdict.UNHEALTHY, Verdict.FLAPPING} and ident != case.guest.ident
     )
     shared = f" {', '.join(others)} lose as well." if others else " No other guest does."
     spared = "".join(f" {loss(control)}." for control in case.clean_controls())

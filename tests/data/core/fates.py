@@ -48,6 +48,8 @@ class Fate:
         number = np.arange(count)
         if self.first is not None:
             return number < self.first
+        if count > 100:  # spread out, so that a share of a long flow is no row of outages
+            number = number * 37
         return number % 100 < self.share * 100
 
 
