@@ -220,7 +220,7 @@ def test_no_finding_is_built_on_a_capture_that_is_not_proven(fault) -> None:
 def test_deaths_at_the_moves_to_a_twin_are_evidence_even_without_a_cause() -> None:
     world = W.lose(W.World(), 1, "enp4s0", share=0.4, **TO_GATEWAY)
     for at in range(300):
-        if at % 100 < 40:
+        if at * 37 % 100 < 40:
             t_ns = (at + 1) * 20_000_000
             for ifname, when in (("enp4s0", t_ns), ("tap111i0", t_ns + 3_000_000)):
                 move = FdbMove(t_ns=when, mac=W.mac(1), ifname=ifname, deleted=False)
