@@ -2,8 +2,8 @@
 
 Precedence: command line, environment, ini file, default. Of the environment's families
 ``VMNET_``, ``PROXMOX_VE_``, ``PM_`` and ``PROXMOX_`` the first that is set counts; two that
-disagree are an error that names both. What switches the gate on or arms it (node, replay, rebuild, lab)
-is never taken from the environment.
+disagree are an error that names both. What switches the gate on or arms it (node, replay,
+rebuild, lab) is never taken from the environment.
 """
 
 from __future__ import annotations
