@@ -97,6 +97,16 @@ class GuestSpec:
         """The tap device of the guest's first NIC, as Proxmox names it."""
         return f"tap{self.vmid}i0"
 
+    @property
+    def port(self) -> str:
+        """The port of the node's bridge by which the first NIC is connected with it."""
+        return f"fwpr{self.vmid}p0" if self.firewall else self.tap
+
+    @property
+    def before_tap(self) -> str:
+        """The capture point that a frame from the uplink to the guest passes before the tap."""
+        return f"fwln{self.vmid}i0" if self.firewall else UPLINK
+
 
 GUESTS = tuple(GuestSpec(f"vm-{n}", 110 + n, f"192.0.2.{10 + n}") for n in range(1, 6))
 NODES = (
@@ -128,6 +138,11 @@ class SiteSpec:
     def hosts(self) -> tuple[str, ...]:
         """Hosts that are network namespaces, by the names `vmnet lab exec` takes."""
         return (*(node.host for node in self.nodes), *_OTHER_HOSTS)
+
+    @property
+    def external(self) -> tuple[str, ...]:
+        """Addresses beyond the gateway."""
+        return (EXTERNAL_ADDRESS, EXTERNAL_ADDRESS6) if self.ipv6 else (EXTERNAL_ADDRESS,)
 
     def node(self, name: str) -> NodeSpec:
         """Return the Proxmox node *name*.

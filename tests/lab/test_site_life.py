@@ -62,10 +62,14 @@ def namespace_of(lab: Any) -> int:
     return (Path("/proc") / str(processes(lab.name)[-1]) / "ns/pid").stat().st_ino
 
 
-@pytest.mark.parametrize("which", [0, 1, 2], ids=["outer", "init", "supervisor"])
-def test_kill_9_of_any_half_leaves_nothing(new_lab: Any, which: Any) -> None:
+@pytest.mark.parametrize(
+    ("which", "nodes"),
+    [(0, 1), (1, 1), (2, 1), (0, 2)],
+    ids=["outer", "init", "supervisor", "outer-of-two-nodes"],
+)
+def test_kill_9_of_any_half_leaves_nothing(new_lab: Any, which: Any, nodes: Any) -> None:
     before = traces()
-    assert new_lab.run("up", "--no-guests").returncode == 0
+    assert new_lab.run("up", "--no-guests", "--nodes", str(nodes)).returncode == 0
     inode = namespace_of(new_lab)
     assert len(in_namespace(inode)) > 5
     os.kill(processes(new_lab.name)[which], signal.SIGKILL)
@@ -74,9 +78,10 @@ def test_kill_9_of_any_half_leaves_nothing(new_lab: Any, which: Any) -> None:
     assert traces() == before
 
 
-def test_down_returns_when_everything_is_gone(new_lab: Any) -> None:
+@pytest.mark.parametrize("nodes", ["1", "2"])
+def test_down_returns_when_everything_is_gone(new_lab: Any, nodes: Any) -> None:
     before = traces()
-    assert new_lab.run("up", "--no-guests").returncode == 0
+    assert new_lab.run("up", "--no-guests", "--nodes", nodes).returncode == 0
     inode = namespace_of(new_lab)
     command = new_lab.popen("exec", "workstation", "--", "sleep", "1000")
     assert new_lab.exec("node", "true").returncode == 0
@@ -147,8 +152,9 @@ def test_a_dead_sshd_is_told_and_repaired(new_lab: Any) -> None:
     assert new_lab.exec("workstation", "ssh", "pve1", "true").returncode == 0
 
 
-def test_a_dead_host_means_a_new_lab(new_lab: Any) -> None:
-    assert new_lab.run("up", "--no-guests").returncode == 0
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_dead_host_means_a_new_lab(new_lab: Any, nodes: Any) -> None:
+    assert new_lab.run("up", "--no-guests", "--nodes", str(nodes)).returncode == 0
     old = processes(new_lab.name)
     os.kill(old[-1], signal.SIGKILL)
     assert SYSTEM.wait_for(lambda: new_lab.status()["dead"] == ["workstation"], timeout_s=5)
@@ -157,6 +163,7 @@ def test_a_dead_host_means_a_new_lab(new_lab: Any) -> None:
     assert "it cannot be repaired" in done.stderr.decode()
     assert not set(old) & set(processes(new_lab.name))
     assert new_lab.status()["dead"] == []
+    assert len(new_lab.status()["nodes"]) == nodes
 
 
 def test_labs_of_different_names_live_side_by_side(new_lab: Any, bare_lab: Any) -> None:

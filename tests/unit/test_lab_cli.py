@@ -13,7 +13,7 @@ import pytest
 from pytest_vmnet import cli
 from pytest_vmnet.core.words import Leg, Rebuild, Scope, Verdict
 from pytest_vmnet.errors import ConfigError, LabError
-from pytest_vmnet.lab import environment, faults, preflight, spec, wire
+from pytest_vmnet.lab import environment, faults, preflight, settings, spec, wire
 from pytest_vmnet.lab.faults.announce import gratuitous_arp
 
 
@@ -74,6 +74,31 @@ def test_a_site_wide_fault_names_all_guests(name: Any) -> None:
     assert verdicts == {guest.name: "unhealthy" for guest in spec.GUESTS}
 
 
+def test_an_uplink_is_one_nodes() -> None:
+    guests = spec.TWO_NODES.guests
+    assert list(faults.find("uplink-loss").truth(guests[4], guests)["verdicts"]) == [
+        "vm-4",
+        "vm-5",
+    ]
+    assert len(faults.find("gateway-loss").truth(guests[4], guests)["verdicts"]) == 5
+
+
+def test_a_faults_truth_names_the_firewalls_devices() -> None:
+    guest = spec.TWO_NODES.guests[3]
+    for name, points in (
+        ("reflected-mac", ("enp4s0", "fwpr114p0")),
+        ("tap-egress-drop", ("fwln114i0", "tap114i0")),
+        ("uplink-loss", ("enp4s0", "gateway")),
+    ):
+        truth = faults.find(name).truth(guest, spec.TWO_NODES.guests)
+        assert (truth["last_seen"], truth["next_point"]) == points
+
+
+def test_several_nodes_need_the_root_that_has_them() -> None:
+    with pytest.raises(LabError, match=r"2 nodes: only the bpg provider's root has them"):
+        settings.gather("telmate", print, nodes=2)
+
+
 def test_fault_list_for_people_names_each(capsys: Any) -> None:
     _, said = run(capsys, "fault", "list")
     for fault in faults.FAULTS:
@@ -109,6 +134,7 @@ def test_without_a_lab_a_command_ends_with_3(capsys: Any, words: Any) -> None:
         (("fault", "inject", "gremlins"), ("reflected-mac", "duplicate-ip")),
         (("fault", "inject", "reflected-mac", "--guest", "vm-9"), ("vm-1", "vm-5")),
         (("up", "--terraform", "other"), ("bpg", "telmate")),
+        (("up", "--nodes", "3"), ("choose from 1, 2",)),
     ],
 )
 def test_usage_errors_end_with_2_and_the_choices(capsys: Any, words: Any, listed: Any) -> None:

@@ -24,7 +24,8 @@ class Target:
         address: Its IPv4 address.
         mac: The MAC address of its NIC, lower case.
         tap: Its tap device on its node.
-        node: The node that it lives on; its hosts and ports are the lab's.
+        node: The node that it lives on.
+        firewall: Whether its NIC has the firewall's bridge.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     mac: str
     tap: str
     node: spec.NodeSpec = spec.NODES[0]
+    firewall: bool = False
 
 
 class Ground(Protocol):
@@ -73,7 +75,9 @@ class Fault(ABC):
         summary: What it does, in one sentence.
         scope: Where the cause lives.
         leg: Which half of a round trip dies.
-        last_seen: Capture point that sees a dying packet last; ``{tap}`` is the guest's tap.
+        last_seen: Capture point that sees a dying packet last; ``{tap}`` is the guest's tap,
+            ``{port}`` its port of the bridge, ``{before_tap}`` what a frame from the uplink passes
+            before the tap.
         next_point: Where that packet should have been seen next; likewise.
         reason: The finding that a gate must come to.
         rebuild: Whether a rebuild of the guest would cure it.
@@ -116,14 +120,15 @@ class Fault(ABC):
             guests: All guests of the site.
         """
         hit = self.victims(guest, guests)
+        points = {"tap": guest.tap, "port": guest.port, "before_tap": guest.before_tap}
         return {
             "name": self.name,
             "summary": self.summary,
             "verdicts": {each.name: str(Verdict.UNHEALTHY) for each in hit},
             "scope": str(self.scope),
             "leg": str(self.leg),
-            "last_seen": self.last_seen.format(tap=guest.tap),
-            "next_point": self.next_point.format(tap=guest.tap),
+            "last_seen": self.last_seen.format(**points),
+            "next_point": self.next_point.format(**points),
             "reason": self.reason,
             "rebuild": str(self.rebuild),
         }

@@ -21,7 +21,7 @@ class ReflectedMac(Fault):
     scope = Scope.UPLINK
     leg = Leg.REPLY
     last_seen = "enp4s0"
-    next_point = "{tap}"
+    next_point = "{port}"
     reason = "MacReflection"
     rebuild = Rebuild.CURES
 

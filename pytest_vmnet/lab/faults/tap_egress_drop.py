@@ -11,7 +11,8 @@ _PERCENT = 60
 class TapEgressDrop(Fault):
     """A stray rule on the node at the tap's egress; ARP passes.
 
-    A netdev egress hook sits before the tap's capture point, so the last sighting is the uplink.
+    A netdev egress hook sits before the tap's capture point, so the last sighting is the uplink,
+    or the firewall's port before the tap if the NIC has one.
 
     A rebuild does not help: the rule names the tap, and the new guest's tap has that name. Tried
     on Linux 6.18 with `terraform apply -replace`: the chain outlived the old tap and hooked the
@@ -23,7 +24,7 @@ class TapEgressDrop(Fault):
     summary = f"the node drops {_PERCENT} % of the IPv4 packets to the guest at its tap"
     scope = Scope.HOST
     leg = Leg.REPLY
-    last_seen = "enp4s0"
+    last_seen = "{before_tap}"
     next_point = "{tap}"
     reason = "TapEgressDrop"
     rebuild = Rebuild.NO

@@ -15,9 +15,9 @@ from pytest_vmnet.lab.qemu import GuestFiles
 class GuestRecord(TypedDict):
     """What a record says of a guest.
 
-    ``node`` is the Proxmox node that it lives on. ``mac`` and ``tap`` are its first NIC's, lower
-    case and None without one; ``pid`` is its QEMU's in the node's PID namespace, None while it is
-    stopped; ``status`` is ``running`` or ``stopped``.
+    ``node`` is the Proxmox node that it lives on. ``mac``, ``tap`` and ``firewall`` are its first
+    NIC's, lower case and None without one; ``pid`` is its QEMU's in the node's PID namespace, None
+    while it is stopped; ``status`` is ``running`` or ``stopped``.
     """
 
     vmid: int
@@ -25,6 +25,7 @@ class GuestRecord(TypedDict):
     node: str
     mac: str | None
     tap: str | None
+    firewall: bool
     pid: int | None
     status: str
     agent_socket: str
@@ -48,6 +49,7 @@ def write_guest(
         node=node,
         mac=nic.mac if nic else None,
         tap=nic.tap(vmid) if nic else None,
+        firewall=nic.firewall if nic else False,
         pid=pid,
         status="stopped" if pid is None else "running",
         agent_socket=str(files.agent),

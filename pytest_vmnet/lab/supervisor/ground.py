@@ -56,6 +56,7 @@ class SiteGround:
             record["mac"].lower(),
             record["tap"],
             self.site.node(record["node"]),
+            record["firewall"],
         )
 
     def node_of(self, target: Target) -> Host:

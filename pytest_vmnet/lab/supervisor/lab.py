@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ class Lab:
                 # Noted first: what a failed attempt leaves is cleared like the rest.
                 self._faults[key] = target
                 fault.inject(self._ground, target)
-            return fault.truth(spot, self.site.guests)
+            return fault.truth(replace(spot, firewall=target.firewall), self.site.guests)
 
     def _whom(self, fault: faults.Fault, spot: spec.GuestSpec) -> str:
         """Return whom *fault* hits if it is planted on *spot*: a guest, a node's, or ``all``."""

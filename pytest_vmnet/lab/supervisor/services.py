@@ -47,7 +47,7 @@ def variables(settings: LabSettings) -> dict[str, str]:
         "CHECKPOINT_DISABLE": "1",
         "VMNET_TERRAFORM_DIR": str(TERRAFORM_DIR),
         "VMNET_INTERVAL": f"{spec.PROBE_INTERVAL_S:g}",
-        "VMNET_EXTERNAL": spec.EXTERNAL_ADDRESS,
+        "VMNET_EXTERNAL": ",".join(settings.site.external),
         "VMNET_PATH": str(Path(settings.terraform).parent),
     }
     if settings.provider == "telmate":

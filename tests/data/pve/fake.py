@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from pytest_vmnet.errors import LabError
+from pytest_vmnet.lab import spec
 from pytest_vmnet.lab.agent import Agent
 from pytest_vmnet.lab.pve.certificate import make_certificates
 from pytest_vmnet.lab.pve.props import Nic
@@ -29,6 +30,7 @@ class FakeMachines:
         self.calls: list[tuple[object, ...]] = []
         self.running: dict[int, int] = {}
         self.homes: dict[int, str] = {}
+        self.untold: set[int] = set()
         self.broken: str | None = None
         self._run_dir = run_dir
 
@@ -55,6 +57,9 @@ class FakeMachines:
         self.calls.append(("powerdown", vmid))
 
     async def wait_stopped(self, vmid: int, _timeout_s: float) -> bool:
+        if vmid in self.untold:
+            self.untold.remove(vmid)
+            self.on_exit(vmid)
         await self.stop(vmid)
         return True
 
@@ -115,7 +120,7 @@ class Client:
         """Return how the task ended that the call starts, or why there is none."""
         upid = str(await self.call(method, path, **data))
         while upid.startswith("UPID"):
-            status = await self.call("GET", f"{NODE}/tasks/{upid}/status")
+            status = await self.call("GET", f"/nodes/{upid.split(':')[1]}/tasks/{upid}/status")
             if status["status"] == "stopped":
                 return str(status["exitstatus"])
             await asyncio.sleep(0)
@@ -127,12 +132,17 @@ class Client:
         return await self.call("GET", f"{NODE}/qemu/{vmid}/config")
 
 
-def serve(tmp_path: Path, body: Callable[[Client], Awaitable[None]], token: str = "") -> None:
+def serve(
+    tmp_path: Path,
+    body: Callable[[Client], Awaitable[None]],
+    token: str = "",
+    site: spec.SiteSpec = spec.ONE_NODE,
+) -> None:
     """Run *body* with a client of an API in *tmp_path*."""
 
     async def run() -> None:
         machines = FakeMachines(tmp_path)
-        pve = LabPve(machines, tmp_path, host="127.0.0.1", port=0)
+        pve = LabPve(machines, tmp_path, host="127.0.0.1", port=0, site=site)
         pve.add_token(TOKEN, "s3cret")
         pve.add_token(f"{AUDITOR}!vmnet", "look", AUDITOR_PRIVILEGES)
         pve.add_template(2 << 30, memory_mib=192)
