@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vmnet.lab.agent import Agent, AgentError
+from pytest_vmnet.lab.agent import Agent, AgentError, exec_arguments
 from pytest_vmnet.lab.pve.guestagent import GuestAgent, _interface
 
 
@@ -43,7 +43,11 @@ def test_a_command_with_input_output_and_exit_code(tmp_path) -> None:
 
 def test_a_status_is_told_once_and_a_foreign_pid_refused(tmp_path) -> None:
     def body(agent: Agent) -> None:
-        agent.run(["true"])
+        pid = agent.call("guest-exec", exec_arguments(["true"]))["pid"]
+        while not agent.call("guest-exec-status", {"pid": pid})["exited"]:
+            pass
+        with pytest.raises(AgentError, match=f"no command {pid} was started"):
+            agent.call("guest-exec-status", {"pid": pid})
         with pytest.raises(AgentError, match="no command 999999999 was started"):
             agent.call("guest-exec-status", {"pid": 999999999})
         with pytest.raises(AgentError, match="guest-file-open has not been found"):
