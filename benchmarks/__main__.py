@@ -8,12 +8,13 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import capture, idle, lab, sweep
+from benchmarks import capture, idle, lab, ledger, sweep
 
 Row = tuple[str, str]
 MEASUREMENTS: dict[str, Callable[[], Iterator[Row]]] = {
     "idle": idle.measure,
     "capture": capture.measure,
+    "ledger": ledger.measure,
     "up": lab.measure_up,
     "gate": lab.measure_gate,
     "incident": lab.measure_incident,
@@ -22,7 +23,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Row]]] = {
     "sequential": sweep.measure_sequential,
     "scale": sweep.measure_scale,
 }
-QUICK = ("idle", "capture", "sweep", "up", "gate", "incident")
+QUICK = ("idle", "capture", "ledger", "sweep", "up", "gate", "incident")
 
 
 def main() -> int:
