@@ -177,6 +177,13 @@ def test_a_damaged_capture_costs_its_own_points_and_nothing_else(changes, said) 
     assert facts.rules
 
 
+def test_a_capture_that_is_cut_in_a_record_counts_for_nothing_at_any_point() -> None:
+    whole = gzip.decompress(base64.b64decode(capture(BEFORE, AFTER)))
+    cut = base64.b64encode(gzip.compress(whole[:-7]))
+    taken = WATCH.facts(found(capture=cut)).capture
+    assert all("damaged" in (taken.doubt(name) or "") for name in POINTS)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
