@@ -173,7 +173,7 @@ def test_dry_run_prints_and_sends_nothing(site: Any, monkeypatch: Any) -> None:
             "guest vm-1: 1040 packets/s, budget 2000",
             "target 192.0.2.1: 1280 packets/s, budget 4000",
             "node pve1: 1880 packets/s, budget 20000",
-            "*dry run: 10 flows, nothing was sent*",
+            "*dry run: 12 flows, nothing was sent*",
         ]
     )
     assert executed == []
