@@ -15,7 +15,7 @@ from pytest_vmnet.core.ledger import FlowLedger, build_ledger
 from pytest_vmnet.core.outcome import Death, ErrorCount, Flow, PointCount, Side
 from pytest_vmnet.core.stats import Threshold
 from pytest_vmnet.core.topology import Inventory
-from pytest_vmnet.core.words import MAIN_LANE, FlowKind, Leg, Verdict
+from pytest_vmnet.core.words import MAIN_LANE, FlowKind, Leg, PingKind, Verdict
 
 ORDER = (
     FlowKind.GATEWAY,
@@ -138,7 +138,7 @@ class FlowBuilder:
             verdict=verdict,
             points=_pooled_points(mine, source, owner),
             deaths=_pooled_deaths(mine, owner),
-            note=notes[0] if notes else None,
+            note=next(iter([*notes, *filter(None, map(_remark, parts))]), None),
             size=parts[0].size or parts[0].spec.size,
             lane=parts[0].spec.lane,
             sides=() if verdict is Verdict.HEALTHY else _sides(mine, source, owner),
@@ -160,6 +160,19 @@ class FlowBuilder:
         if pooled is Verdict.HEALTHY and not complete:
             return Verdict.INCONCLUSIVE
         return pooled
+
+
+def _remark(part: Part) -> str | None:
+    """Return what has to be said of a flow whose prober has a weaker ping."""
+    spec = part.spec
+    if spec.ping is PingKind.IPUTILS:
+        return None
+    slow = (
+        f", and sends one per second: {spec.count} probes"
+        if (spec.ping is PingKind.BUSYBOX_SLOW)
+        else ""
+    )
+    return f"{spec.source}'s ping is busybox's: it marks its probes with one byte only{slow}"
 
 
 def _order(key: _Key) -> tuple[int, bool, str, str]:

@@ -188,10 +188,12 @@ def _doubt(guest: Guest, flows: Sequence[Flow], sweeps: Sequence[Sweep]) -> str 
         return problem
     for flow in flows:
         if flow.counted_against == guest.ident and flow.verdict is Verdict.INCONCLUSIVE:
-            return flow.note or (
+            if flow.note and (not flow.transmitted or flow.loss_upper_bound <= flow.max_loss):
+                return flow.note  # its prober could not say all
+            return (
                 f"{flow.source} -> {flow.target}{_which(flow)}: {flow.lost} of "
                 f"{flow.transmitted} lost, which proves neither more nor less than "
-                f"{flow.max_loss:.1%}"
+                f"{flow.max_loss:.1%}{f'; {flow.note}' if flow.note else ''}"
             )
     outgoing = [flow for flow in flows if flow.kind is not FlowKind.INBOUND or not guest.agent]
     if any(flow.verdict is Verdict.HEALTHY for flow in outgoing):

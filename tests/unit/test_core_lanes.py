@@ -204,6 +204,26 @@ def test_what_busybox_lost_has_no_place() -> None:
     ]
 
 
+def test_an_inconclusive_busybox_says_why_it_sent_so_few() -> None:
+    judged = W.World(guests=[W.guest(1, ping=PingKind.BUSYBOX_SLOW)]).judge().guests["vm-1"]
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert judged.reason == (
+        "vm-1 -> 192.0.2.1: 0 of 6 lost, which proves neither more nor less than 1.0%; vm-1's "
+        "ping is busybox's: it marks its probes with one byte only, and sends one per second: 6 probes"
+    )
+
+
+def test_a_guests_rule_is_blamed_for_its_own_family_only() -> None:
+    world = W.World(guests=[dual(n) for n in (1, 2)])
+    W.lose(world, 0, None, kind=FlowKind.GATEWAY, source="vm-1", lane="ipv6")
+    world.rules["vm-1"] = (W.rule("icmp type echo-request drop", hook="output"),)
+    assert [found.reason for found in world.diagnose()[1]] == ["Unknown"]
+    world.rules["vm-1"] += (W.rule("icmpv6 type echo-request drop", hook="output"),)
+    (found,) = world.diagnose()[1]
+    assert found.reason == "GuestFirewallDrop"
+    assert "icmpv6 type echo-request drop" in found.message
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -256,3 +256,24 @@ def test_the_deaths_at_a_move_are_evidence_of_a_reflection() -> None:
     found = ask("MacReflection", world)
 
     assert found.evidence[-1].startswith("210 of 210 deaths within 1 ms of the FDB entry of")
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "expected"),
+    [
+        ("icmpv6 type echo-request drop", "inet", True),
+        ("-p ipv6-icmp -j DROP", "ip6", True),
+        ("drop", "ip6", True),
+        ("drop", "inet", True),
+        ("drop", "ip", False),
+        ("icmp type echo-request drop", "inet", False),
+        ("ip saddr 192.0.2.1 drop", "inet", False),
+        ("tcp dport 22 drop", "ip6", False),
+        ('iifname "eth1" drop', "ip6", False),
+    ],
+)
+def test_which_rule_can_take_a_probe_of_ipv6(text, family, expected) -> None:
+    rule = NftRule(
+        family=family, table="t", chain="c", hook="input", device=None, text=text, handle=None
+    )
+    assert can_take_probe(rule, "eth0", is_ipv6=True) is expected

@@ -13,7 +13,7 @@ from pytest_vmnet.core.ledger import FlowLedger
 from pytest_vmnet.core.link import Chain
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
 from pytest_vmnet.core.topology import Guest, Inventory
-from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Severity, Verdict
+from pytest_vmnet.core.words import IPV6_LANE, FlowKind, Leg, Rebuild, Scope, Severity, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,11 @@ class Case:
     def telling(self) -> Flow | None:
         """The flow that tells the story, or None if only a neighbour entry is broken."""
         return self.judged.telling
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the telling flow is one of IPv6."""
+        return self.telling is not None and self.telling.lane == IPV6_LANE
 
     @property
     def death(self) -> Death | None:
@@ -228,16 +233,20 @@ _OTHER_PROTOCOL = re.compile(
     r"(?<![-@\w])(?:tcp|udp|udplite|sctp|dccp|icmpv6|ipv6-icmp|ip6|nd|arp|igmp|esp|vrrp)(?![-\w])"
 )
 _ICMP = re.compile(r"(?<![-@\w])icmp(?![-\w])")
+_OTHER_PROTOCOL6 = re.compile(
+    r"(?<![-@\w])(?:tcp|udp|udplite|sctp|dccp|icmp|ip|arp|igmp|esp|vrrp)(?![-\w])"
+)
+_ICMP6 = re.compile(r"(?<![-@\w])(?:icmpv6|ipv6-icmp|icmp6)(?![-\w])")
 _QUOTED = re.compile(r'"[^"]*"')
 _INTERFACE = re.compile(r'(?:(?<!\S)-[io]|[io]ifname|[io]if) "?([\w.@:-]+)([*+]?)"?')
 
 
-def can_take_probe(rule: NftRule, ifname: str | None = None) -> bool:
-    """Tell whether a rule can take an ICMP packet at all.
+def can_take_probe(rule: NftRule, ifname: str | None = None, *, is_ipv6: bool = False) -> bool:
+    """Tell whether a rule can take an ICMP packet of that family at all.
 
-    A rule for another protocol, or for another interface than *ifname*, cannot.
+    A rule for another protocol or family, or for another interface than *ifname*, cannot.
     """
-    if rule.family in {"ip6", "arp"}:
+    if rule.family in {"ip" if is_ipv6 else "ip6", "arp"}:
         return False
     bound = _INTERFACE.search(rule.text)
     if ifname and bound:
@@ -245,9 +254,14 @@ def can_take_probe(rule: NftRule, ifname: str | None = None) -> bool:
         if not (ifname.startswith(name) if wildcard else ifname == name):
             return False
     bare = _QUOTED.sub("", rule.text)
-    return bool(_ICMP.search(bare)) or not _OTHER_PROTOCOL.search(bare)
+    ours, others = (_ICMP6, _OTHER_PROTOCOL6) if is_ipv6 else (_ICMP, _OTHER_PROTOCOL)
+    return bool(ours.search(bare)) or not others.search(bare)
 
 
 def most_likely(rules: Sequence[NftRule]) -> NftRule:
     """Return the rule that names ICMP, else the first that is not limited to a state."""
-    return min(rules, key=lambda rule: (not _ICMP.search(rule.text), "state" in rule.text))
+
+    def names_it(rule: NftRule) -> bool:
+        return bool(_ICMP.search(rule.text) or _ICMP6.search(rule.text))
+
+    return min(rules, key=lambda rule: (not names_it(rule), "state" in rule.text))

@@ -54,7 +54,8 @@ def examine(case: Case) -> Answer:
     suspects = [
         rule
         for rule in facts.rules
-        if (rule.hook is None or rule.hook in _HOOKS[way]) and can_take_probe(rule, facts.ifname)
+        if (rule.hook is None or rule.hook in _HOOKS[way])
+        and can_take_probe(rule, facts.ifname, is_ipv6=case.is_ipv6)
     ]
     if not suspects:
         return RuledOut(reason=REASON, message="no rule in the guest drops ICMP on that way")

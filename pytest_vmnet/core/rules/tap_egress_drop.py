@@ -44,7 +44,11 @@ def examine(case: Case) -> Answer:
     rules = case.rules(case.guest.node)
     if rules is None:
         return None
-    suspects = [rule for rule in rules if _is_on(rule, tap) and can_take_probe(rule, tap)]
+    suspects = [
+        rule
+        for rule in rules
+        if _is_on(rule, tap) and can_take_probe(rule, tap, is_ipv6=case.is_ipv6)
+    ]
     if not suspects:
         return RuledOut(
             reason=REASON,
