@@ -209,7 +209,8 @@ def test_an_inconclusive_busybox_says_why_it_sent_so_few() -> None:
     assert judged.verdict is Verdict.INCONCLUSIVE
     assert judged.reason == (
         "vm-1 -> 192.0.2.1: 0 of 6 lost, which proves neither more nor less than 1.0%; vm-1's "
-        "ping is busybox's: it marks its probes with one byte only, and sends one per second: 6 probes"
+        "ping is busybox's: it marks its probes with one byte only, and sends one per second: "
+        "6 probes"
     )
 
 
