@@ -51,8 +51,7 @@ def path_of(flow: FlowSpec, inventory: Inventory, names: Mapping[str, str]) -> P
         inventory: The site.
         names: The guest's own name of its NIC, by guest id, where it is known.
     """
-    guests = {guest.ident: guest for guest in inventory.guests}
-    source, target = guests.get(flow.source), guests.get(flow.target)
+    source, target = inventory.find(flow.source), inventory.find(flow.target)
     near: list[Waypoint] = []
     far: list[Waypoint] = []
     if source:

@@ -223,6 +223,13 @@ class Inventory:
     _wirings: dict[str, Wiring] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _by_ident: dict[str, Guest] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Remember the guests by id: paths are worked out for each of many flows."""
+        self._by_ident.update({guest.ident: guest for guest in self.guests})
 
     @property
     def tested(self) -> tuple[Guest, ...]:
@@ -240,10 +247,11 @@ class Inventory:
 
     def guest(self, ident: str) -> Guest:
         """Return the guest with that id; KeyError if there is none."""
-        for guest in self.guests:
-            if guest.ident == ident:
-                return guest
-        raise KeyError(ident)
+        return self._by_ident[ident]
+
+    def find(self, ident: str) -> Guest | None:
+        """Return the guest with that id, or None: a flow's end may be something else."""
+        return self._by_ident.get(ident)
 
     def wiring(self, node: str) -> Wiring:
         """Return how a node's devices hang together; of a node that was not asked, nothing."""

@@ -41,6 +41,7 @@ class Wiring:
             if link.master:
                 self._slaves.setdefault(link.master, []).append(link)
         self._chains: dict[tuple[object, ...], Chain] = {}
+        self._found_ways: dict[str, list[tuple[Port, ...]]] = {}
 
     def chain(self, tap: str, bridge: str, tag: int | None = None) -> Chain:
         """Return the way of a guest's frames.
@@ -138,7 +139,7 @@ class Wiring:
         """Return the chain with the one way out of its bridge, or with a note why not."""
         bridge = chain.bridge or ""
         configured = self._configured.get(bridge, ())
-        ways = list(self._ways_out(bridge, passed | {bridge}))
+        ways = [way for way in self._ways(bridge) if not self._passes(way, passed)]
         notes = list(chain.notes)
         names = [way[0].ifname for way in ways]
         chain = replace(chain, ways=tuple(names))
@@ -164,6 +165,16 @@ class Wiring:
             devices=(*chain.devices, *names, *below),
             notes=(*notes, *self._oddities(names), *told_below),
         )
+
+    def _ways(self, bridge: str) -> list[tuple[Port, ...]]:
+        if bridge not in self._found_ways:
+            self._found_ways[bridge] = list(self._ways_out(bridge, frozenset({bridge})))
+        return self._found_ways[bridge]
+
+    def _passes(self, way: tuple[Port, ...], passed: frozenset[str]) -> bool:
+        """Tell whether a way leads through one of those bridges."""
+        entered = (self._links[port.ifname] for port in way if not port.out)
+        return any(self._bridge_of(link, "") in passed for link in entered)
 
     def _ways_out(self, bridge: str, passed: frozenset[str]) -> Iterator[tuple[Port, ...]]:
         """Yield every way from a bridge to a device that is no guest's and no bridge's."""

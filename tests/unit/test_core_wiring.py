@@ -164,6 +164,18 @@ def test_a_bridge_without_a_way_out_has_none() -> None:
     assert lonely.chain("tap112i0", "vmbr0").notes == ()
 
 
+def test_a_way_back_through_a_bridge_that_was_passed_is_no_way_out() -> None:
+    """odd0 leads from vmbr0 back into br-odd, which has a card of its own."""
+    links = recorded("two-bridges")
+    own = replace(links["enp5s0"], master="br-odd")
+    chain = wiring("two-bridges", enp5s0=own).chain("tap113i0", "vmbr0")
+    assert told(chain) == "tap113i0< odd0> odd1< [vmbr0] enp4s0>"
+    assert chain.ways == ("enp4s0",)
+    beside = wiring("two-bridges", enp5s0=own).chain("tap112i0", "vmbr0")
+    assert beside.ways == ("enp4s0", "odd1")
+    assert told(beside) == "tap112i0< [vmbr0] enp4s0>"
+
+
 def test_a_ring_of_bridges_ends() -> None:
     links = [
         Link(ifname="tap1i0", ifindex=1, kind="tun", master="a"),
