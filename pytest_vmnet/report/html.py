@@ -33,7 +33,8 @@ font:13px/1.45 system-ui,Helvetica,Arial,sans-serif;text-align:left}
 --vmnet-rule:#454c55;--vmnet-bad:#ff8a80;--vmnet-warn:#f2c14e;--vmnet-good:#7ddf94}}
 @media print{.vmnet{--vmnet-fg:#000;--vmnet-bg:#fff;--vmnet-rule:#999;--vmnet-bad:#000;
 --vmnet-warn:#000;--vmnet-good:#000}.vmnet-scroll{overflow:visible}
-.vmnet-scroll,.vmnet table,.vmnet li{break-inside:avoid}.vmnet h3,.vmnet h4{break-after:avoid}}
+.vmnet-scroll,.vmnet table,.vmnet li{break-inside:avoid}
+.vmnet h3,.vmnet h4,.vmnet-whose{break-after:avoid}}
 .vmnet p,.vmnet h3,.vmnet h4{color:inherit;margin:6px 0}.vmnet h3{font-size:15px}
 .vmnet h4{font-size:13px;margin-top:12px}.vmnet ul{margin:4px 0;padding-left:20px}
 .vmnet table{color:inherit;border-collapse:collapse;margin:6px 0;font-size:12px}
@@ -41,9 +42,8 @@ font:13px/1.45 system-ui,Helvetica,Arial,sans-serif;text-align:left}
 padding:3px 8px;text-align:left;font-weight:normal;width:auto}.vmnet table th{font-weight:bold}
 .vmnet code{font-family:ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .vmnet summary{cursor:pointer}.vmnet-scroll{overflow-x:auto}
-.vmnet-path,.vmnet-time{display:block;max-width:none}
-.vmnet-time{max-width:100%;min-width:620px;height:auto}
-@media print{.vmnet-path,.vmnet-time{max-width:100%;min-width:0;height:auto}}
+.vmnet-path,.vmnet-time{display:block;max-width:100%;height:auto}
+@media print{.vmnet-path,.vmnet-time{min-width:0!important}}
 .vmnet-dead,.vmnet-unhealthy,.vmnet-flapping{color:var(--vmnet-bad)}
 .vmnet-inconclusive{color:var(--vmnet-warn)}.vmnet-healthy{color:var(--vmnet-good)}
 .vmnet-verdict{font-weight:bold;white-space:nowrap}</style>""")
@@ -152,8 +152,10 @@ def _figure(flow: Flow) -> Markup | None:
         if part.points:
             words = [f"{death_sentence(death)} died" for death in part.deaths]
             words += [f"not trusted: {doubt}" for doubt in doubts(part)]
-            head = element("p", element("b", probes_sentence(part))) if flow.sides else None
-            parts += [head, element("div", path_svg(part), class_="vmnet-scroll"), _list(words)]
+            if flow.sides:
+                whose = element("b", probes_sentence(part))
+                parts.append(element("p", whose, class_="vmnet-whose"))
+            parts += [element("div", path_svg(part), class_="vmnet-scroll"), _list(words)]
     said = numbers(flow)
     return join(*parts, element("p", said) if said else None) if parts else None
 

@@ -7,6 +7,8 @@ from typing import Self
 
 from pytest_vmnet.report.wording import plain
 
+_READABLE = 620  # px; below, a picture is scrolled
+
 
 class Markup(str):
     """Text that is markup already; only `element`, `join` and constants of ours make it."""
@@ -41,6 +43,11 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
 def join(*content: object) -> Markup:
     """Return the parts one after the other; whatever is not `Markup` is escaped."""
     return Markup("".join(_safe(part) for part in content if part is not None))
+
+
+def fitting(width: int) -> str:
+    """Return the style of a picture that shrinks with the page, down to what can be read."""
+    return f"min-width:{min(width, _READABLE)}px"
 
 
 def _safe(part: object) -> str:

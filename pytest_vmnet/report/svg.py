@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_vmnet.core.outcome import Flow
 from pytest_vmnet.core.words import Leg
-from pytest_vmnet.report.markup import Markup, element, join
+from pytest_vmnet.report.markup import Markup, element, fitting, join
 from pytest_vmnet.report.path import Path, Station, death_sentence, lay_out
 from pytest_vmnet.report.picture import columns
 from pytest_vmnet.report.wording import flow_name
@@ -31,14 +31,18 @@ def path_svg(flow: Flow) -> Markup:
     first = 0
     for last in range(1, len(centres)):
         if last + 1 == len(centres) or centres[last + 1] - centres[first] > _WIDEST:
-            parts.append(_picture(whole.part(first, last), title))
+            parts.append(whole.part(first, last))
             first = last
-    return join(*parts)
+    width = max(map(_width, parts))  # one for all, so that they shrink alike
+    return join(*(_picture(part, title, width) for part in parts))
 
 
-def _picture(path: Path, title: str) -> Markup:
+def _width(path: Path) -> int:
+    return round(_centres(path)[-1] + _half(path.stations[-1]) + 12)
+
+
+def _picture(path: Path, title: str, width: int) -> Markup:
     centres = _centres(path)
-    width = round(centres[-1] + _half(path.stations[-1]) + 12)
     height = _TOP + _ROW * (len(path.legs) - 1) + 24
     rails = [_rail(x, height) for x in centres]
     stations = [_station(each, x) for each, x in zip(path.stations, centres, strict=True)]
@@ -55,6 +59,7 @@ def _picture(path: Path, title: str) -> Markup:
         viewBox=f"0 0 {width} {height}",
         width=width,
         height=height,
+        style=fitting(width),
         font_family="ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
         font_size="12",
         fill="currentColor",

@@ -8,7 +8,7 @@ from itertools import count
 
 from pytest_vmnet.core.outcome import Flow, Timeline
 from pytest_vmnet.core.words import Leg
-from pytest_vmnet.report.markup import Markup, element, join
+from pytest_vmnet.report.markup import Markup, element, fitting, join
 from pytest_vmnet.report.picture import columns
 from pytest_vmnet.report.timeline import (
     ANSWERED,
@@ -92,6 +92,7 @@ def timeline_svg(flow: Flow, timeline: Timeline) -> Markup:
         viewBox=f"0 0 {width} {round(height)}",
         width=width,
         height=round(height),
+        style=fitting(width),
         font_family="ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
         font_size="12",
         fill="currentColor",
