@@ -78,7 +78,7 @@ def summary_html(run: RunOutcome) -> str:
     body = join(
         element("h3", "Guests"),
         element("p", error) if error else None,
-        element("table", head, *rows) if rows else None,
+        _wide(element("table", head, *rows)) if rows else None,
         more,
         _list(lines),
     )
@@ -155,7 +155,7 @@ def _figure(flow: Flow) -> Markup | None:
             if flow.sides:
                 whose = element("b", probes_sentence(part))
                 parts.append(element("p", whose, class_="vmnet-whose"))
-            parts += [element("div", path_svg(part), class_="vmnet-scroll"), _list(words)]
+            parts += [_wide(path_svg(part)), _list(words)]
     said = numbers(flow)
     return join(*parts, element("p", said) if said else None) if parts else None
 
@@ -163,7 +163,7 @@ def _figure(flow: Flow) -> Markup | None:
 def _timeline(flow: Flow) -> Markup | None:
     if flow.timeline is None:
         return None
-    picture = element("div", timeline_svg(flow, flow.timeline), class_="vmnet-scroll")
+    picture = _wide(timeline_svg(flow, flow.timeline))
     caption = [element("p", sentence) for sentence in timing(flow.timeline)]
     return join(element("h4", "When they died"), picture, *caption)
 
@@ -215,4 +215,10 @@ def _rtt(flow: Flow) -> str:
 
 def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     top = element("tr", *(element("th", name) for name in head))
-    return element("table", top, *(element("tr", *(_cell(c, None) for c in row)) for row in rows))
+    lines = (element("tr", *(_cell(c, None) for c in row)) for row in rows)
+    return _wide(element("table", top, *lines))
+
+
+def _wide(content: Markup) -> Markup:
+    """Return what is scrolled where the page is too narrow for it."""
+    return element("div", content, class_="vmnet-scroll")
