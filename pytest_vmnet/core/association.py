@@ -54,8 +54,6 @@ def trend(lost: Marks) -> tuple[int, int, float]:
 
 def _share(hits: int, drawn: int, marked: int, total: int) -> float:
     """Return the probability of *hits* marked ones among *drawn* of *total* of which *marked*."""
-    if hits < max(0, drawn + marked - total) or hits > min(drawn, marked):
-        return 0.0
     log = _log_choose(marked, hits) + _log_choose(total - marked, drawn - hits)
     return math.exp(log - _log_choose(total, drawn))
 

@@ -15,7 +15,6 @@ from pytest_vmnet.core.facts import GATE, Address, FlowSpec
 from pytest_vmnet.core.plan import same_segment
 from pytest_vmnet.core.route import Path
 from pytest_vmnet.core.topology import Guest, Inventory
-from pytest_vmnet.core.words import Leg
 
 _LAST_64_BITS = 2**64 - 1
 
@@ -55,10 +54,6 @@ class Expected:
     request: Sender
     reply: Sender
     own_mac: tuple[tuple[bool, ...], tuple[bool, ...]]
-
-    def sender(self, leg: Leg) -> Sender:
-        """Return who sends a leg."""
-        return self.reply if leg is Leg.REPLY else self.request
 
 
 class Site:

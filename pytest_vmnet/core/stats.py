@@ -30,15 +30,7 @@ def _log_pmf(k: int, n: int, p: float) -> float:
 
 
 def _cdf(k: int, n: int, p: float) -> float:
-    """Return P(X <= k) for X ~ Binomial(n, p), summed from its largest term down."""
-    if k >= n:
-        return 1.0
-    if p <= 0:
-        return 1.0
-    if p >= 1:
-        return 0.0
-    if k > n * p:  # the upper tail is the shorter sum
-        return 1.0 - _tail(k + 1, n, p)
+    """Return P(X <= k) for X ~ Binomial(n, p), summed from its largest term, k <= n p, down."""
     term = math.exp(_log_pmf(k, n, p))
     total = term
     for i in range(k, 0, -1):

@@ -166,6 +166,7 @@ def test_what_was_odd_is_counted_at_the_point_that_saw_most_of_it() -> None:
     mine = (rows["flow"] == flow) & rows["reply"]
     rows["src"][mine & (rows["ifindex"] == 2) & (rows["seq"] <= 3)] = 7
     rows["src"][mine & (rows["ifindex"] == 111) & (rows["seq"] <= 2)] = 7
+    rows["ttl"][mine & (rows["seq"] == 9)] = 3
     again = rows[mine & (rows["ifindex"] == 2) & (rows["seq"] > 290)]
     rows = np.concatenate([rows, again])
     packets = replace(facts.capture.packets, sightings=rows)

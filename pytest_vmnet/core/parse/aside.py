@@ -77,9 +77,7 @@ class Asides:
             if len(packet) >= 28 and packet[:6] == b"\0\1\x08\0\6\4":
                 self.arps.append(_arp(packet, place))
             return
-        message = _message(packet)
-        if message is None:
-            return
+        message = packet[40 if kind == IPV6 else kind * 4 :]
         if kind == IPV6 and message[0] in _ND:
             if len(message) >= 24:
                 self.nds.append(_nd(packet, message, place))
@@ -157,11 +155,8 @@ def _addresses(packet: bytes) -> tuple[Address, Address]:
     return IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
 
 
-def _message(packet: bytes) -> bytes | None:
+def _message(packet: bytes, version: int) -> bytes | None:
     """Return the ICMP or ICMPv6 message in a packet, None without a whole header of both."""
-    version = packet[0] >> 4 if packet else 0
-    if version not in _PROTOCOL:
-        return None
     header = 40 if version == 6 else (packet[0] & 0xF) * 4
     if header < 20 or len(packet) < header + 8:
         return None
@@ -175,7 +170,7 @@ def _quoted(packet: bytes, mark: bytes) -> Quoted | None:
         return None
     source, destination = _addresses(packet)
     size = int.from_bytes(packet[4:6]) + 40 if version == 6 else int.from_bytes(packet[2:4])
-    message = _message(packet)
+    message = _message(packet, version)
     if message is None or message[0] not in _ECHO[version]:
         return Quoted(source=source, destination=destination, size=size)
     end = MARK_OFFSET + MARK_BYTES + 2
