@@ -36,6 +36,7 @@ def variables(settings: LabSettings) -> dict[str, str]:
     """Return what the workstation's environment holds; the token is in it, so never log it."""
     token = TOKEN.read_text(encoding="ascii").strip()
     endpoint = f"https://{spec.NODE_ADDRESS}:{spec.API_PORT}/"
+    families = len(settings.site.external)  # each has flows of its own, between the same CPUs
     found = {
         "PROXMOX_VE_ENDPOINT": endpoint,
         "PROXMOX_VE_API_TOKEN": token,
@@ -46,7 +47,7 @@ def variables(settings: LabSettings) -> dict[str, str]:
         "TF_IN_AUTOMATION": "1",
         "CHECKPOINT_DISABLE": "1",
         "VMNET_TERRAFORM_DIR": str(TERRAFORM_DIR),
-        "VMNET_INTERVAL": f"{spec.PROBE_INTERVAL_S:g}",
+        "VMNET_INTERVAL": f"{spec.PROBE_INTERVAL_S * families:g}",
         "VMNET_EXTERNAL": ",".join(settings.site.external),
         "VMNET_PATH": str(Path(settings.terraform).parent),
     }
