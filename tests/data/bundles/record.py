@@ -19,6 +19,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from pytest_vmnet.lab.faults import FAULTS
 
@@ -52,10 +53,27 @@ def record(name: str) -> None:
         subprocess.run(argv, check=False, env=environment, cwd=scratch, stdout=subprocess.DEVNULL)
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         assert manifest["finished"], manifest["reason"]
+        seen = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))["guests"]
         data = pack(folder)
+    lab("fault", "clear")
+    if problem := untrue(name, seen):
+        raise SystemExit(f"{name} is not kept, record it again: {problem}")
     (HERE / f"{name}.tar.xz").write_bytes(data)
     sys.stderr.write(f"{name}: {len(data)} bytes\n")
-    lab("fault", "clear")
+
+
+def untrue(name: str, guests: list[dict[str, Any]]) -> str | None:
+    """Return how a run's guests are not what the fault's ground truth says, or None."""
+    if name == HEALED:
+        healed = [guest["name"] for guest in guests if guest["healed"]]
+        return None if healed == ["vm-1"] else f"healed: {healed}, expected vm-1"
+    truth = next((fault.truth() for fault in FAULTS if fault.name == name), {"verdicts": {}})
+    verdicts = {guest["name"]: guest["verdict"] for guest in guests}
+    wanted = {guest["name"]: truth["verdicts"].get(guest["name"], "healthy") for guest in guests}
+    reasons = {guest["findings"][0]["reason"] for guest in guests if guest["findings"]}
+    if verdicts != wanted or reasons - {truth.get("reason")}:
+        return f"{verdicts}, {sorted(reasons)}; expected {wanted}, {truth.get('reason')}"
+    return None
 
 
 def again(name: str) -> None:
