@@ -273,6 +273,19 @@ def test_a_flood_beside_the_probes_is_counted_and_not_kept() -> None:
     assert len(packets.sightings) == 1
 
 
+@pytest.mark.parametrize("kept", [8, 12])
+def test_a_mark_that_the_next_record_completes_is_none(kept) -> None:
+    """A frame is cut off in the mark, or before the flow; the next header has what is missing."""
+    whole = pcap(PROBE)
+    cut = 20 + 20 + 24 + kept
+    first = whole[24:32] + struct.pack("<II", cut, 98) + PROBE[:cut]
+    second = (MARK + b"\0\3vn")[kept : kept + 8].ljust(8, b"\0") + bytes(8)
+    packets = parse_capture(whole[:24] + first + second + whole[24:], "x", MARK)
+    assert packets.records == 3
+    assert packets.sightings["t_ns"].tolist() == [10**12]
+    assert simple(whole[:24] + first + second + whole[24:]) == packets.sightings.tolist()
+
+
 FRAMES_OF_ALL_KINDS = [
     PROBE, sll2(ipv4(icmp(reply=True)), kind=4), sll2(ipv4(icmp(), options=bytes(12))),
     sll2(tagged(ipv4(icmp())), ethertype=0x8100), sll2(ipv6(icmp6()), ethertype=0x86DD),

@@ -122,14 +122,17 @@ def read_links(records: Records, block: Block, own: int) -> Chunk:
         network, ethertype = HEADER + 14, block.field(HEADER + 12, ">u2")
         rows["mac"] = block.field(HEADER + 6, ">u8") >> np.uint64(16)
         rows["out"] = rows["mac"] == own
-    kind, tags = _kinds(block, ethertype, network, end)
+    kind, tags = _kinds(block, ethertype, network)
     return Chunk(block, rows, end, kind, tags, network)
 
 
 def _kinds(
-    block: Block, ethertype: npt.NDArray[np.integer], network: int, end: Numbers
+    block: Block, ethertype: npt.NDArray[np.integer], network: int
 ) -> tuple[Numbers, Numbers]:
-    """Return each frame's kind and number of VLAN tags."""
+    """Return each frame's kind and number of VLAN tags.
+
+    Of a frame that is cut off before its network header the kind is that of what lies behind it.
+    """
     inner = ethertype.astype(np.int64)
     first = block.field(network, "u1").astype(np.int64)
     tags = np.zeros(block.size, dtype=np.int64)
@@ -148,7 +151,6 @@ def _kinds(
     kind[(inner == 0x86DD) & (version == 6)] = IPV6
     is_ipv4 = (inner == 0x0800) & (version == 4) & (first & 0xF >= 5)
     kind[is_ipv4] = IPV4 + (first & 0xF)[is_ipv4]
-    kind[end <= network + 4 * tags] = OTHER  # cut off before it: what was read is the next one's
     return kind, tags
 
 
