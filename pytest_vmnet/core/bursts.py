@@ -81,12 +81,13 @@ def bursts_of(series: Sequence[npt.NDArray[np.bool_]]) -> Bursts | None:
 
     Args:
         series: For each prober and stage, which of the probes that it sent were lost, in their
-            order. The longest one is described; each one can show that the loss comes and goes.
+            order. The one with the most losses is described, the longest of several; each one can
+            show that the loss comes and goes.
     """
-    longest = max(series, key=len, default=None)
-    if longest is None or not len(longest):
+    told = max(series, key=lambda each: (int(each.sum()), len(each)), default=None)
+    if told is None or not len(told):
         return None
-    lengths, lost, sent = stretches(longest), int(longest.sum()), len(longest)
+    lengths, lost, sent = stretches(told), int(told.sum()), len(told)
     apart = max(outages(each) for each in series)
     if lost in {0, sent}:
         return Bursts(

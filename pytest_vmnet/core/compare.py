@@ -33,7 +33,7 @@ def compared(drafts: Drafts) -> list[Flow]:
 def _comparisons(
     flow: Flow, ledgers: Sequence[FlowLedger], drafts: Drafts
 ) -> Iterator[Comparison]:
-    main = max(ledgers, key=lambda ledger: ledger.flow.count)
+    main = max(ledgers, key=lambda ledger: (int(ledger.lost.sum()), ledger.flow.count))
     early, late, p_value = trend(main.lost[main.sent])
     sent = int(main.sent.sum())
     told = (

@@ -79,9 +79,10 @@ def test_independent_losses_are_called_random_but_for_one_in_fifty() -> None:
     assert names.count(LossPattern.RANDOM) >= 980
 
 
-def test_of_several_series_the_longest_is_described() -> None:
-    bursts = bursts_of([series("10x 20."), series("300."), series("2x 298.")])
-    assert (bursts.pattern, bursts.longest) == (LossPattern.NONE, 0)
+def test_of_several_series_the_one_with_most_losses_is_described() -> None:
+    bursts = bursts_of([series("2x 298."), series("10x 20."), series("300.")])
+    assert (bursts.pattern, bursts.longest) == (LossPattern.BURSTS, 10)
+    assert bursts_of([series("30x"), series("15. 30x 255.")]).pattern is LossPattern.BURSTS
     assert bursts_of([]) is None
     assert bursts_of([series("")]) is None
 
