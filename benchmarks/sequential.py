@@ -27,7 +27,8 @@ _WAIT_S = 0.1
 _LISTEN = """\
 rm -rf {folder}; mkdir {folder}; cd {folder}
 for p in {points}; do
-  tcpdump -i $p -U -w $p.pcap 'icmp and host {address}' 2>$p.err >/dev/null </dev/null &
+  tcpdump -i $p -U --immediate-mode -w $p.pcap 'icmp and host {address}' \\
+    2>$p.err >/dev/null </dev/null &
 done
 for p in {points}; do until grep -q 'listening on' $p.err; do sleep 0.02; done; done
 """

@@ -154,10 +154,17 @@ def planned(site: Crowd) -> list[dict[str, Any]]:
                 "source": source,
                 "vmid": vmids.get(source),
                 "argv": ["ping", *shlex.split(command.partition("  # ")[0])],
-                "points": taps if len(taps) == 2 else [*taps, spec.UPLINK],
+                "points": _points(source, taps),
             }
         )
     return flows
+
+
+def _points(source: str, taps: list[str]) -> list[str]:
+    """Return the node's interfaces that a flow passes; the gate's own to the gateway pass none."""
+    if len(taps) == 2 or (source == "workstation" and not taps):
+        return taps
+    return [*taps, spec.UPLINK]
 
 
 def by_hand(site: Crowd, flows: list[dict[str, Any]]) -> tuple[float, str]:
