@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_vmnet.core.outcome import Attempt, Finding, Flow, GuestOutcome, RunOutcome
+from pytest_vmnet.core.words import LARGE_LANE, MAIN_LANE
 from pytest_vmnet.report.writing import write_text
 
 SCHEMA = 1
@@ -80,7 +81,7 @@ def _guest(outcome: GuestOutcome) -> dict[str, Any]:
         "address": str(guest.address) if guest.address else None,
         "verdict": outcome.verdict.value,
         "healed": outcome.healed,
-        "flows": [_flow(flow) for flow in outcome.flows],
+        "flows": [_flow(flow) for flow in outcome.flows if _counts(flow)],
         "findings": [_finding(finding) for finding in outcome.findings],
         "ruled_out": _plain(outcome.ruled_out),
         "decision": _plain(outcome.decision),
@@ -95,7 +96,13 @@ def _guest(outcome: GuestOutcome) -> dict[str, Any]:
         "resource": guest.resource.address if guest.resource else None,
         "neighbours": _plain(outcome.neighbours),
         "flows_before": [_flow(flow) for flow in outcome.flows_before],
+        "side_flows": [_flow(flow) for flow in outcome.flows if not _counts(flow)],
     }
+
+
+def _counts(flow: Flow) -> bool:
+    """Tell whether a flow has a say in the verdict: the large lane has one only by a failure."""
+    return flow.lane != LARGE_LANE or flow.is_bad
 
 
 def _flow(flow: Flow) -> dict[str, Any]:
@@ -108,7 +115,10 @@ def _flow(flow: Flow) -> dict[str, Any]:
         "loss_upper_bound": flow.loss_upper_bound,
         "confidence": flow.confidence,
     }
-    return {**public, **{key: val for key, val in _fields(flow).items() if key not in public}}
+    more = {key: value for key, value in _fields(flow).items() if key not in public}
+    if flow.lane == MAIN_LANE:  # size and lane are said of further flows
+        del more["size"], more["lane"]
+    return {**public, **more}
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_vmnet.core.words import Verdict
 from pytest_vmnet.errors import ConfigError, VmnetError
 from pytest_vmnet.report.schema import dumps, to_json, write_json
 
@@ -210,3 +211,25 @@ def test_a_write_that_fails_keeps_the_old_report(
 
     assert path.read_text(encoding="utf-8") == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["out.json"]
+
+
+@pytest.mark.parametrize(
+    ("lane", "verdict", "where", "told"),
+    [
+        ("main", Verdict.HEALTHY, "flows", False),
+        ("ipv6", Verdict.HEALTHY, "flows", True),
+        ("large", Verdict.INCONCLUSIVE, "side_flows", True),
+        ("large", Verdict.UNHEALTHY, "flows", True),
+    ],
+)
+def test_further_flows_say_their_size_and_lane(lane, verdict, where, told) -> None:
+    run = sample("healed")
+    flow = replace(run.guests[0].flows[0], lane=lane, verdict=verdict)
+    run = replace(run, guests=(replace(run.guests[0], flows=(flow,)),))
+    guest = json.loads(dumps(run))["guests"][0]
+    assert {"flows", "side_flows"} - {where} == {
+        k for k in ("flows", "side_flows") if not guest[k]
+    }
+    (shown,) = guest[where]
+    assert ({"size", "lane"} <= set(shown)) is told
+    assert not told or shown["lane"] == lane
