@@ -17,8 +17,8 @@ from threading import Lock
 
 import pytest
 
-from pytest_vmnet import session
 from pytest_vmnet.backends import hosts, proxmox
+from pytest_vmnet.gate import session
 from pytest_vmnet.probes import node, site, sweep
 from pytest_vmnet.probes import script as script_of
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pytest_vmnet.core.facts import Capture, FlowSpec, HostFacts, PingResult, Sweep
-from pytest_vmnet.core.ledger import build_ledger
+from pytest_vmnet.core.ledger.book import build_ledger
 from pytest_vmnet.core.parse.pcap import LINKTYPE_SLL2, MARK_OFFSET, parse_capture
-from pytest_vmnet.core.topology import Bridge, Guest, Inventory, Nic, Node
+from pytest_vmnet.core.site.topology import Bridge, Guest, Inventory, Nic, Node
 from pytest_vmnet.core.words import FlowKind
 
 _MARK = b"a1b2c3d4e5f6"

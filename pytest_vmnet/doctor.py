@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_vmnet import connect
 from pytest_vmnet.backends.clock import SYSTEM
 from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
-from pytest_vmnet.core.topology import Guest, Inventory
+from pytest_vmnet.core.site.topology import Guest, Inventory
 from pytest_vmnet.errors import BackendError, ConfigError, VmnetError
+from pytest_vmnet.gate import connect
 from pytest_vmnet.lab.commands import Subparsers
 from pytest_vmnet.options.connection import CONNECTION
 from pytest_vmnet.options.settings import Settings, resolve

@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # an idle pytest run must not pay for these
 
     from testinfra.host import Host
 
-    from pytest_vmnet.core.topology import Bridge, Guest, Node
-    from pytest_vmnet.source import Doors
+    from pytest_vmnet.core.site.topology import Bridge, Guest, Node
+    from pytest_vmnet.gate.source import Doors
     from pytest_vmnet.verify import Ledger
 
 PARAMETRISED = ("node", "bridge", "vm", "peer")

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from pytest_vmnet.core.outcome import RunOutcome
-from pytest_vmnet.core.topology import Inventory
+from pytest_vmnet.core.site.topology import Inventory
 
 
 def new_file() -> Path:

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from pytest_vmnet import connect
 from pytest_vmnet.backends.clock import SYSTEM
 from pytest_vmnet.backends.hosts import SshShell
 from pytest_vmnet.core.guardrails.journal import JournalEntry, Phase, Step
 from pytest_vmnet.errors import ConfigError
+from pytest_vmnet.gate import connect
 from pytest_vmnet.lab.commands import Subparsers
 from pytest_vmnet.options.settings import resolve
 from pytest_vmnet.remediation.journal import FileJournal, Journal

@@ -13,16 +13,16 @@ import pytest
 
 from pytest_vmnet import handover
 from pytest_vmnet.backends.clock import SYSTEM as _CLOCK
-from pytest_vmnet.composition import live_gate, replay_gate
+from pytest_vmnet.core.flow.plan import Peers
 from pytest_vmnet.core.outcome import RunOutcome
-from pytest_vmnet.core.plan import Peers
-from pytest_vmnet.core.topology import Guest, Inventory
+from pytest_vmnet.core.site.topology import Guest, Inventory
 from pytest_vmnet.errors import VmnetError
-from pytest_vmnet.framing import Frame
+from pytest_vmnet.gate.composition import live_gate, replay_gate
+from pytest_vmnet.gate.framing import Frame
+from pytest_vmnet.gate.recording import RecordingSource
 from pytest_vmnet.options.settings import Settings
 from pytest_vmnet.plugin_state import State
 from pytest_vmnet.probes import dryrun
-from pytest_vmnet.recording import RecordingSource
 from pytest_vmnet.report.markdown import write_markdown
 from pytest_vmnet.report.schema import dumps, write_json
 

@@ -11,9 +11,9 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_vmnet.core.outcome import RunOutcome
-    from pytest_vmnet.core.topology import Inventory
+    from pytest_vmnet.core.site.topology import Inventory
+    from pytest_vmnet.gate.session import Gate
     from pytest_vmnet.options.settings import Settings
-    from pytest_vmnet.session import Gate
     from pytest_vmnet.verify import Ledger
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from pytest_vmnet.core.outcome import Flow, GuestOutcome, RunOutcome
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.errors import ProbeError
 from pytest_vmnet.report.failure import flow_message, guest_message, neighbour_message

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pytest_vmnet.bundle.sections import SweepFile
 from pytest_vmnet.core.facts import GATE
 from pytest_vmnet.core.parse.pcap import MARK_BYTES
-from pytest_vmnet.core.topology import Inventory
+from pytest_vmnet.core.site.topology import Inventory
 from pytest_vmnet.core.words import FlowKind
 
 _MAX_GUESTS = 1_000

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_vmnet.core.facts import GATE, Sweep
-from pytest_vmnet.core.judge import Judged, Judgement
 from pytest_vmnet.core.notice import notices
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
 from pytest_vmnet.core.rules import RULES
 from pytest_vmnet.core.rules.case import Case, loss
+from pytest_vmnet.core.site.topology import GUEST_STACK, Inventory
 from pytest_vmnet.core.timelapse import counters_told
-from pytest_vmnet.core.topology import GUEST_STACK, Inventory
+from pytest_vmnet.core.verdict.judge import Judged, Judgement
 from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Verdict
 
 UNKNOWN = "Unknown"

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 import numpy.typing as npt
 
-from pytest_vmnet.core.topology import CapturePoint
+from pytest_vmnet.core.site.topology import CapturePoint
 from pytest_vmnet.core.words import MAIN_LANE, FlowKind, PingKind
 
 GATE = "workstation"

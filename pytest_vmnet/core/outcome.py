@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_vmnet.core.topology import CapturePoint, Guest, Skipped
+from pytest_vmnet.core.site.topology import CapturePoint, Guest, Skipped
 from pytest_vmnet.core.words import (
     LARGE_LANE,
     Action,
@@ -92,7 +92,7 @@ class Bursts:
         mean: Mean length of a stretch, 0 without a loss.
         p_value: Chance of so few stretches, or of so many, if losses were independent; None if
             nothing, or everything, was lost.
-        outages: Outages with a calm between each two of them (see `core.bursts`).
+        outages: Outages with a calm between each two of them (see `core.statistics.bursts`).
         flaps: Whether the loss comes and goes: at least two such outages.
     """
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.parse.iproute import default_gateway, default_gateway6
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.errors import ParseError, ProxmoxError
 from pytest_vmnet.probes.program import PING_KIND, parse_ping_kind
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_vmnet.core.facts import FlowSpec
-from pytest_vmnet.core.topology import CapturePoint
+from pytest_vmnet.core.site.topology import CapturePoint
 from pytest_vmnet.errors import ParseError
 from pytest_vmnet.probes import script
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
-from pytest_vmnet.core.budget import PACKETS_PER_PROBE, Budget, described, loads
 from pytest_vmnet.core.facts import GATE, FlowSpec
-from pytest_vmnet.core.route import capture_points, path_devices
-from pytest_vmnet.core.topology import Inventory
+from pytest_vmnet.core.flow.budget import PACKETS_PER_PROBE, Budget, described, loads
+from pytest_vmnet.core.flow.route import capture_points, path_devices
+from pytest_vmnet.core.site.topology import Inventory
 from pytest_vmnet.probes import script, wiring
 from pytest_vmnet.probes.guest import guest_script
 from pytest_vmnet.probes.lease import hold_script

@@ -14,7 +14,7 @@ from pytest_vmnet.core.parse.iproute import parse_neighbours
 from pytest_vmnet.core.parse.nft import parse_ruleset
 from pytest_vmnet.core.parse.pcap import parse_capture
 from pytest_vmnet.core.parse.ping import parse_ping
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.errors import BackendError, ParseError, ProbeError
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.answer import RawAnswer, split_output

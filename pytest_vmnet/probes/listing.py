@@ -13,7 +13,7 @@ from pytest_vmnet.core.parse.pveconfig import (
     parse_nics,
     parse_properties,
 )
-from pytest_vmnet.core.topology import Guest, Nic, Node, Skipped
+from pytest_vmnet.core.site.topology import Guest, Nic, Node, Skipped
 from pytest_vmnet.errors import ParseError, ProxmoxError
 
 SKIP_TAG = "vmnet-skip"

@@ -14,7 +14,7 @@ from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.core.facts import FlowSpec, HostFacts
 from pytest_vmnet.core.parse.iproute import parse_fdb_monitor, parse_neighbours
 from pytest_vmnet.core.parse.nft import parse_ruleset
-from pytest_vmnet.core.topology import CapturePoint
+from pytest_vmnet.core.site.topology import CapturePoint
 from pytest_vmnet.errors import BackendError, CaptureError, ProbeError
 from pytest_vmnet.probes import node_proof, node_script, script
 from pytest_vmnet.probes.answer import RawAnswer, split_output

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pytest_vmnet.core.clocks import Reading, parse_reading, step_ns
 from pytest_vmnet.core.facts import SIGHTING, Capture, Packets, Sample
+from pytest_vmnet.core.ledger.clocks import Reading, parse_reading, step_ns
 from pytest_vmnet.core.parse.canary import canaries
 from pytest_vmnet.core.parse.linkevents import changes
 from pytest_vmnet.core.parse.pcap import parse_capture
 from pytest_vmnet.core.parse.samples import parse_qdisc, parse_samples
-from pytest_vmnet.core.topology import CapturePoint
+from pytest_vmnet.core.site.topology import CapturePoint
 from pytest_vmnet.errors import ParseError
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.guest import capture_problem

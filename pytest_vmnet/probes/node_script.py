@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from pytest_vmnet.core.facts import FlowSpec
-from pytest_vmnet.core.topology import CapturePoint
+from pytest_vmnet.core.site.topology import CapturePoint
 from pytest_vmnet.probes import sampler, script
 
 _MAX_PACKETS = 2_000_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pytest_vmnet.core.facts import GATE, FlowSpec, HostFacts, Sweep
 from pytest_vmnet.core.parse.iproute import parse_neighbours
-from pytest_vmnet.core.topology import Inventory
+from pytest_vmnet.core.site.topology import Inventory
 from pytest_vmnet.errors import ProbeError
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.answer import RawAnswer, RawSweep

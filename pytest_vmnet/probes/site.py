@@ -13,8 +13,8 @@ from typing import TypeVar
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.facts import GATE
-from pytest_vmnet.core.pattern import matches, matches_any
-from pytest_vmnet.core.topology import Bridge, Guest, Inventory, Node, Skipped
+from pytest_vmnet.core.site.pattern import matches, matches_any
+from pytest_vmnet.core.site.topology import Bridge, Guest, Inventory, Node, Skipped
 from pytest_vmnet.errors import ConfigError, ProxmoxError
 from pytest_vmnet.probes.address import with_addresses
 from pytest_vmnet.probes.listing import name_of, read_guest

@@ -13,8 +13,8 @@ from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.hosts import Shell
 from pytest_vmnet.backends.proxmox import Proxmox
 from pytest_vmnet.core.facts import GATE, FlowSpec
-from pytest_vmnet.core.route import capture_points, path_devices
-from pytest_vmnet.core.topology import Guest, Inventory
+from pytest_vmnet.core.flow.route import capture_points, path_devices
+from pytest_vmnet.core.site.topology import Guest, Inventory
 from pytest_vmnet.errors import BackendError, VmnetError
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.answer import RawAnswer, RawSweep, split_output

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from pytest_vmnet.backends.hosts import Shell
-from pytest_vmnet.core.link import Link
 from pytest_vmnet.core.parse.links import parse_links
-from pytest_vmnet.core.topology import Inventory
+from pytest_vmnet.core.site.link import Link
+from pytest_vmnet.core.site.topology import Inventory
 from pytest_vmnet.errors import BackendError, ProbeError
 from pytest_vmnet.probes import script
 

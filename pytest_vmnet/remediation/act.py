@@ -10,8 +10,8 @@ from pathlib import Path
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.core.guardrails.journal import JournalEntry, Phase, Signature, Step
 from pytest_vmnet.core.outcome import Attempt
-from pytest_vmnet.core.tfplan import PlanJudgement
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
+from pytest_vmnet.core.terraform.plan import PlanJudgement
 from pytest_vmnet.core.words import Action, AttemptOutcome
 from pytest_vmnet.remediation.journal import Journal
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_vmnet.core.parse.tfstate import TELMATE_TYPES
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.errors import TerraformError
 
 _PREVENTED = "Instance cannot be destroyed"

@@ -12,7 +12,7 @@ from pytest_vmnet.core.guardrails.journal import Signature
 from pytest_vmnet.core.outcome import Attempt, Decision
 from pytest_vmnet.core.parse.pveconfig import parse_nics, parse_properties
 from pytest_vmnet.core.policy import refused_plan
-from pytest_vmnet.core.topology import Guest, Inventory
+from pytest_vmnet.core.site.topology import Guest, Inventory
 from pytest_vmnet.core.words import Action, AttemptOutcome
 from pytest_vmnet.errors import BackendError, VmnetError
 from pytest_vmnet.remediation.act import Act, Order, close

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.core.guardrails.journal import Step
 from pytest_vmnet.core.guardrails.ladder import needs_new_mac
-from pytest_vmnet.core.tfplan import PlanJudgement, judge_plan
+from pytest_vmnet.core.terraform.plan import PlanJudgement, judge_plan
 from pytest_vmnet.core.words import AttemptOutcome
 from pytest_vmnet.errors import ConfigError, TerraformError, VmnetError
 from pytest_vmnet.remediation.act import Act, Diary, Order, Say

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.core.words import FlowKind
 from pytest_vmnet.verify import Ledger
 

@@ -132,7 +132,7 @@ def test_a_run_that_looked_at_nothing_leaves_no_older_bundle(
 
 def test_a_run_that_is_broken_off_says_so_in_its_bundle(probed: Any, pytester: Any) -> None:
     pytester.makeconftest("""
-        from pytest_vmnet import live
+        from pytest_vmnet.gate import live
 
         def broken(self, inventory, plan):
             raise KeyboardInterrupt

@@ -147,7 +147,7 @@ def test_nothing_selected_says_so(site: Any, written: Any) -> None:
 def test_internal_error_does_not_leave_an_old_report(site: Any, written: Any) -> None:
     Path("out.json").write_text("{}", encoding="utf-8")
     Path("conftest.py").write_text(
-        "from pytest_vmnet import session\n"
+        "from pytest_vmnet.gate import session\n"
         "def broken(self, *_): raise LookupError('planted')\n"
         "session.Gate.run = broken\n",
         encoding="utf-8",

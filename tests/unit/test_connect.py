@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_vmnet import connect
 from pytest_vmnet.errors import ConfigError
+from pytest_vmnet.gate import connect
 from pytest_vmnet.options.settings import resolve
 
 SECRET = "5ec4e7-12"

@@ -6,10 +6,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from pytest_vmnet import connect
 from pytest_vmnet.backends.hosts import Output, SshShell
-from pytest_vmnet.core.topology import Inventory, Node
+from pytest_vmnet.core.site.topology import Inventory, Node
 from pytest_vmnet.errors import CommandError, ConfigError
+from pytest_vmnet.gate import connect
 from pytest_vmnet.options.settings import resolve
 from pytest_vmnet.remediation.journal import FileJournal, HostJournal
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core.association import fisher, overlap, trend
+from pytest_vmnet.core.statistics.association import fisher, overlap, trend
 
 
 def marks(places, size: int) -> np.ndarray:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core import budget
-from pytest_vmnet.core.budget import Budget, affordable_peers, fit, loads
-from pytest_vmnet.core.plan import Pace, Targets, plan_flows
+from pytest_vmnet.core.flow import budget
+from pytest_vmnet.core.flow.budget import Budget, affordable_peers, fit, loads
+from pytest_vmnet.core.flow.plan import Pace, Targets, plan_flows
 from pytest_vmnet.options.option import BUDGET
 
 W = SimpleNamespace(

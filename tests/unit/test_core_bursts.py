@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_vmnet.core.bursts import CALM, OUTAGE, bursts_of, outages, runs_test, stretches
+from pytest_vmnet.core.statistics.bursts import (
+    CALM,
+    OUTAGE,
+    bursts_of,
+    outages,
+    runs_test,
+    stretches,
+)
 from pytest_vmnet.core.words import FlowKind, LossPattern, Verdict
 
 W = SimpleNamespace(

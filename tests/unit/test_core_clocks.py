@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core.clocks import (
+from pytest_vmnet.core.ledger.book import build_ledger
+from pytest_vmnet.core.ledger.clocks import (
     Offset,
     Reading,
     clock_notes,
@@ -21,7 +22,6 @@ from pytest_vmnet.core.clocks import (
     parse_reading,
     step_ns,
 )
-from pytest_vmnet.core.ledger import build_ledger
 
 W = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "world.py"))

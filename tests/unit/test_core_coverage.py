@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_vmnet.core.facts import GATE, Sweep
-from pytest_vmnet.core.ledger import FlowLedger, build_ledger
+from pytest_vmnet.core.ledger.book import FlowLedger, build_ledger
 
 W = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "world.py"))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_vmnet.core.coverage import Pair, listening
 from pytest_vmnet.core.facts import GATE, SIGHTING, Capture, Packets
-from pytest_vmnet.core.ledger import build_ledger
+from pytest_vmnet.core.ledger.book import build_ledger
+from pytest_vmnet.core.ledger.coverage import Pair, listening
 from pytest_vmnet.core.outcome import Death
 from pytest_vmnet.core.words import FlowKind, Leg
 

@@ -12,8 +12,8 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 
-from pytest_vmnet.core.complaint import complaints
 from pytest_vmnet.core.facts import GATE, IcmpError, Quoted
+from pytest_vmnet.core.verdict.complaint import complaints
 from pytest_vmnet.core.words import FlowKind, LossPattern
 
 W = SimpleNamespace(

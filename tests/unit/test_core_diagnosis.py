@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_vmnet.core.facts import GATE, FdbMove
-from pytest_vmnet.core.topology import Nic
+from pytest_vmnet.core.site.topology import Nic
 from pytest_vmnet.core.words import FlowKind, Verdict
 from pytest_vmnet.lab.faults import FAULTS
 

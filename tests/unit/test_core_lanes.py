@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_vmnet.core.external import External, parse_external
-from pytest_vmnet.core.plan import Pace, Targets, plan_flows
-from pytest_vmnet.core.topology import Bridge, Nic
+from pytest_vmnet.core.flow.external import External, parse_external
+from pytest_vmnet.core.flow.plan import Pace, Targets, plan_flows
+from pytest_vmnet.core.site.topology import Bridge, Nic
 from pytest_vmnet.core.words import FlowKind, PingKind, Verdict
 
 W = SimpleNamespace(

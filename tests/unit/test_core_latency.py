@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core.latency import jitter, quantiles
+from pytest_vmnet.core.statistics.latency import jitter, quantiles
 
 
 def test_a_quantile_is_the_time_that_its_share_does_not_exceed() -> None:

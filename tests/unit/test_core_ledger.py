@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_vmnet.core.facts import GATE, Sweep
-from pytest_vmnet.core.ledger import FlowLedger, build_ledger
+from pytest_vmnet.core.ledger.book import FlowLedger, build_ledger
 from pytest_vmnet.core.words import FlowKind, Leg
 
 W = SimpleNamespace(

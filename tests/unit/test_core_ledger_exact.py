@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_vmnet.core.facts import GATE, Sweep
-from pytest_vmnet.core.ledger import FlowLedger, build_ledger
-from pytest_vmnet.core.oddity import OddityKind
+from pytest_vmnet.core.ledger.book import FlowLedger, build_ledger
+from pytest_vmnet.core.ledger.oddity import OddityKind
 from pytest_vmnet.core.words import FlowKind, Leg
 
 W = SimpleNamespace(

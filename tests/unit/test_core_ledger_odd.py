@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pytest_vmnet.core.facts import GATE, mac_text
-from pytest_vmnet.core.ledger import FlowLedger, build_ledger
-from pytest_vmnet.core.oddity import OddityKind
+from pytest_vmnet.core.ledger.book import FlowLedger, build_ledger
+from pytest_vmnet.core.ledger.oddity import OddityKind
 from pytest_vmnet.core.words import FlowKind, Leg
 
 W = SimpleNamespace(

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_vmnet.core.facts import GATE
-from pytest_vmnet.core.route import path_of
+from pytest_vmnet.core.flow.route import path_of
 from pytest_vmnet.core.words import FlowKind, Verdict
 
 W = SimpleNamespace(

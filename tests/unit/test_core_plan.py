@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core import plan
-from pytest_vmnet.core.plan import Pace, Targets, peers_of, plan_flows
-from pytest_vmnet.core.topology import Nic
+from pytest_vmnet.core.flow import plan
+from pytest_vmnet.core.flow.plan import Pace, Targets, peers_of, plan_flows
+from pytest_vmnet.core.site.topology import Nic
 from pytest_vmnet.core.words import FlowKind
 from pytest_vmnet.errors import ConfigError
 

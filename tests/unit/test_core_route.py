@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_vmnet.core.facts import GATE, FlowSpec
-from pytest_vmnet.core.link import Link
-from pytest_vmnet.core.route import capture_points, odd_ways, path_of
-from pytest_vmnet.core.topology import Inventory, Nic
+from pytest_vmnet.core.flow.route import capture_points, odd_ways, path_of
+from pytest_vmnet.core.site.link import Link
+from pytest_vmnet.core.site.topology import Inventory, Nic
 from pytest_vmnet.core.words import FlowKind
 
 W = SimpleNamespace(

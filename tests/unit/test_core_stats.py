@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core import stats
+from pytest_vmnet.core.statistics import bounds
 from pytest_vmnet.core.words import Verdict
 
 CONFIDENCES = st.sampled_from([0.5, 0.8, 0.95, 0.99, 0.999999])
@@ -31,8 +31,8 @@ SAMPLES = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st
     ],
 )
 def test_bounds_have_their_known_values(lost, sent, confidence, lower, upper) -> None:
-    assert stats.lower_bound(lost, sent, confidence) == pytest.approx(lower, abs=1e-6)
-    assert stats.upper_bound(lost, sent, confidence) == pytest.approx(upper, abs=1e-6)
+    assert bounds.lower_bound(lost, sent, confidence) == pytest.approx(lower, abs=1e-6)
+    assert bounds.upper_bound(lost, sent, confidence) == pytest.approx(upper, abs=1e-6)
 
 
 @given(SAMPLES, CONFIDENCES)
@@ -47,10 +47,10 @@ def test_a_bound_leaves_exactly_its_share_of_doubt(sample, confidence) -> None:
         ]  # fmt: skip
         return math.fsum(map(math.exp, terms))
 
-    upper = stats.upper_bound(lost, sent, confidence)
+    upper = bounds.upper_bound(lost, sent, confidence)
     if lost < sent:
         assert at_most(lost, upper) == pytest.approx(1 - confidence, rel=1e-6, abs=1e-9)
-    lower = stats.lower_bound(lost, sent, confidence)
+    lower = bounds.lower_bound(lost, sent, confidence)
     if lost:
         assert 1 - at_most(lost - 1, lower) == pytest.approx(1 - confidence, rel=1e-6, abs=1e-9)
 
@@ -61,13 +61,13 @@ def test_bounds_enclose_the_share_and_grow_with_it(sample, confidence) -> None:
     lower, upper = (bound(lost, sent, confidence) for bound in BOUNDS)
     assert 0 <= lower <= lost / sent <= upper <= 1
     if lost:
-        assert stats.upper_bound(lost - 1, sent, confidence) < upper or upper == 1
-        assert stats.lower_bound(lost - 1, sent, confidence) < lower
-    assert stats.upper_bound(lost, sent + 1, confidence) < upper
-    assert stats.lower_bound(lost, sent + 1, confidence) <= lower
+        assert bounds.upper_bound(lost - 1, sent, confidence) < upper or upper == 1
+        assert bounds.lower_bound(lost - 1, sent, confidence) < lower
+    assert bounds.upper_bound(lost, sent + 1, confidence) < upper
+    assert bounds.lower_bound(lost, sent + 1, confidence) <= lower
 
 
-BOUNDS = (stats.lower_bound, stats.upper_bound)
+BOUNDS = (bounds.lower_bound, bounds.upper_bound)
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
@@ -80,22 +80,22 @@ def test_nonsense_is_refused(bound, lost, sent, confidence) -> None:
 
 
 def test_the_default_needs_299_probes() -> None:
-    assert stats.probes_needed(0.01, 0.95) == 299
+    assert bounds.probes_needed(0.01, 0.95) == 299
 
 
 @given(st.floats(0.0005, 0.5), CONFIDENCES)
 def test_so_many_probes_are_enough_and_one_less_is_not(max_loss, confidence) -> None:
-    needed = stats.probes_needed(max_loss, confidence)
+    needed = bounds.probes_needed(max_loss, confidence)
     limits = {"max_loss": max_loss, "confidence": confidence}
-    assert stats.flow_verdict(0, needed, **limits) is Verdict.HEALTHY
+    assert bounds.flow_verdict(0, needed, **limits) is Verdict.HEALTHY
     if needed > 1:
-        assert stats.flow_verdict(0, needed - 1, **limits) is Verdict.INCONCLUSIVE
+        assert bounds.flow_verdict(0, needed - 1, **limits) is Verdict.INCONCLUSIVE
 
 
 @given(SAMPLES, st.floats(0.001, 0.9), CONFIDENCES)
 def test_a_verdict_is_what_the_bounds_say(sample, max_loss, confidence) -> None:
     lost, sent = sample
-    said = stats.flow_verdict(lost, sent, max_loss=max_loss, confidence=confidence)
+    said = bounds.flow_verdict(lost, sent, max_loss=max_loss, confidence=confidence)
     lower, upper = (bound(lost, sent, confidence) for bound in BOUNDS)
     assert (said is Verdict.HEALTHY) == (upper <= max_loss)
     assert (said is Verdict.UNHEALTHY) == (lower > max_loss)
@@ -115,7 +115,7 @@ def test_a_verdict_is_what_the_bounds_say(sample, max_loss, confidence) -> None:
     ],
 )
 def test_verdicts_at_the_default_threshold(lost, sent, expected) -> None:
-    assert stats.flow_verdict(lost, sent, max_loss=0.01, confidence=0.95) is expected
+    assert bounds.flow_verdict(lost, sent, max_loss=0.01, confidence=0.95) is expected
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_verdicts_at_the_default_threshold(lost, sent, expected) -> None:
     ],
 )
 def test_a_threshold_of_zero_can_be_met(lost, sent, expected) -> None:
-    assert stats.flow_verdict(lost, sent, max_loss=0.0, confidence=0.95) is expected
-    assert stats.probes_needed(0.0, 0.95) == 2995
+    assert bounds.flow_verdict(lost, sent, max_loss=0.0, confidence=0.95) is expected
+    assert bounds.probes_needed(0.0, 0.95) == 2995
 
 
 @pytest.mark.parametrize(
@@ -139,4 +139,4 @@ def test_a_threshold_of_zero_can_be_met(lost, sent, expected) -> None:
     ],
 )  # fmt: skip
 def test_the_chance_of_so_many(hits: int, trials: int, share: float, expected: float) -> None:
-    assert stats.tail(hits, trials, share) == pytest.approx(expected)
+    assert bounds.tail(hits, trials, share) == pytest.approx(expected)

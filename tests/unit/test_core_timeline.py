@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pytest_vmnet.core.alignment import covered
 from pytest_vmnet.core.facts import FdbMove, Sweep
-from pytest_vmnet.core.link import Link
 from pytest_vmnet.core.outcome import Death, Timeline
-from pytest_vmnet.core.timeline import MOST, timeline_of
-from pytest_vmnet.core.watched import Stay, stays_of
+from pytest_vmnet.core.site.link import Link
+from pytest_vmnet.core.verdict.alignment import covered
+from pytest_vmnet.core.verdict.timeline import MOST, timeline_of
+from pytest_vmnet.core.verdict.watched import Stay, stays_of
 from pytest_vmnet.core.words import Leg
 
 W = runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "world.py"))

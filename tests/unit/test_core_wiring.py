@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vmnet.core.link import Chain, Link
-from pytest_vmnet.core.wiring import Wiring
+from pytest_vmnet.core.site.link import Chain, Link
+from pytest_vmnet.core.site.wiring import Wiring
 
 recorded = runpy.run_path(str(Path(__file__).with_name("test_parse_links.py")))["recorded"]
 CONFIGURED = {

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core.link import Link, VlanRange
 from pytest_vmnet.core.parse.links import MAX_LINKS, parse_links
+from pytest_vmnet.core.site.link import Link, VlanRange
 from pytest_vmnet.errors import ParseError
 
 DATA = Path(__file__).parents[1] / "data" / "wiring"

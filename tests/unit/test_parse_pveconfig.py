@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_vmnet.core.parse import pveconfig
-from pytest_vmnet.core.topology import Nic
+from pytest_vmnet.core.site.topology import Nic
 from pytest_vmnet.errors import ParseError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core.clocks import Reading
+from pytest_vmnet.core.ledger.clocks import Reading
 from pytest_vmnet.core.parse import samples
 from pytest_vmnet.core.parse.samples import parse_qdisc, parse_samples
 from pytest_vmnet.errors import ParseError

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pytest_vmnet.core.pattern import matches, matches_any
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.pattern import matches, matches_any
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.errors import ConfigError
 
 GUEST = Guest(

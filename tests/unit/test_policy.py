@@ -13,7 +13,7 @@ from pytest_vmnet.core.guardrails.journal import JournalEntry, Phase, Signature,
 from pytest_vmnet.core.guardrails.ladder import cured_by
 from pytest_vmnet.core.outcome import Attempt, Finding, GuestOutcome
 from pytest_vmnet.core.policy import decide, refused_plan
-from pytest_vmnet.core.topology import Guest, Nic, ResourceAddress
+from pytest_vmnet.core.site.topology import Guest, Nic, ResourceAddress
 from pytest_vmnet.core.words import (
     Action,
     AttemptOutcome,

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
 
-from pytest_vmnet.core.budget import Budget
-from pytest_vmnet.core.plan import Pace, Targets, plan_flows
+from pytest_vmnet.core.flow.budget import Budget
+from pytest_vmnet.core.flow.plan import Pace, Targets, plan_flows
 from pytest_vmnet.probes import dryrun
 from pytest_vmnet.probes.guest import guest_script
 

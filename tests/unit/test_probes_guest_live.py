@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep
-from pytest_vmnet.core.ledger import build_ledger
-from pytest_vmnet.core.topology import Guest, Inventory, Nic, Node
+from pytest_vmnet.core.ledger.book import build_ledger
+from pytest_vmnet.core.site.topology import Guest, Inventory, Nic, Node
 from pytest_vmnet.core.words import IPV6_LANE, LARGE_LANE, FlowKind, PingKind
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.guest import guest_facts, guest_script

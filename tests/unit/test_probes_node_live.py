@@ -16,7 +16,7 @@ import pytest
 
 from pytest_vmnet.backends.hosts import Output
 from pytest_vmnet.core.facts import FlowSpec
-from pytest_vmnet.core.topology import Guest, Nic
+from pytest_vmnet.core.site.topology import Guest, Nic
 from pytest_vmnet.core.words import FlowKind
 from pytest_vmnet.errors import CaptureError
 from pytest_vmnet.probes import script

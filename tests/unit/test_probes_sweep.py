@@ -14,7 +14,7 @@ from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.backends.hosts import Output
 from pytest_vmnet.backends.proxmox import AgentResult
 from pytest_vmnet.core.facts import GATE
-from pytest_vmnet.core.plan import Pace, Targets, plan_flows
+from pytest_vmnet.core.flow.plan import Pace, Targets, plan_flows
 from pytest_vmnet.errors import CommandError, ProxmoxError
 from pytest_vmnet.probes import sweep
 from pytest_vmnet.probes.answer import OUTPUT, split_output

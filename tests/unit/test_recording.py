@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from pytest_vmnet.backends.clock import SYSTEM
 from pytest_vmnet.bundle.writer import BundleWriter
-from pytest_vmnet.composition import replay_gate
-from pytest_vmnet.core.budget import Budget, fit
+from pytest_vmnet.core.flow.budget import Budget, fit
 from pytest_vmnet.core.outcome import Decision
 from pytest_vmnet.core.words import Action
 from pytest_vmnet.errors import ConfigError, VmnetError
-from pytest_vmnet.framing import Frame
+from pytest_vmnet.gate.composition import replay_gate
+from pytest_vmnet.gate.framing import Frame
+from pytest_vmnet.gate.recording import RecordingSource
+from pytest_vmnet.gate.replaying import ReplaySource
+from pytest_vmnet.gate.session import Gate
 from pytest_vmnet.options.settings import resolve
-from pytest_vmnet.recording import RecordingSource
-from pytest_vmnet.replaying import ReplaySource
 from pytest_vmnet.report.schema import dumps, to_json
-from pytest_vmnet.session import Gate
 
 T = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "telling.py"))

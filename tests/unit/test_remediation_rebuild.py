@@ -12,7 +12,7 @@ import pytest
 
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.core.guardrails.journal import Phase, Signature, Step
-from pytest_vmnet.core.topology import Guest, ResourceAddress
+from pytest_vmnet.core.site.topology import Guest, ResourceAddress
 from pytest_vmnet.core.words import Action, AttemptOutcome
 from pytest_vmnet.errors import ConfigError, TerraformError, VmnetError
 from pytest_vmnet.remediation.act import Order, close

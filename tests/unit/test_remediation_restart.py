@@ -9,7 +9,7 @@ import pytest
 
 from pytest_vmnet.backends.clock import Clock
 from pytest_vmnet.core.guardrails.journal import Signature
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.core.words import Action, AttemptOutcome
 from pytest_vmnet.errors import ProxmoxError, VmnetError
 from pytest_vmnet.remediation.act import Order

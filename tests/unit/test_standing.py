@@ -12,7 +12,7 @@ import pytest
 
 from pytest_vmnet.core.outcome import GuestOutcome
 from pytest_vmnet.core.words import Verdict
-from pytest_vmnet.standing import Own, measured_macs, prober_sick, subject_of
+from pytest_vmnet.gate.standing import Own, measured_macs, prober_sick, subject_of
 
 W = SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "data" / "core" / "world.py"))

@@ -26,7 +26,7 @@ from pytest_vmnet.backends.terraform.diagnostic import explain
 from pytest_vmnet.backends.terraform.door import FOREIGN_ERRORS
 from pytest_vmnet.backends.terraform.process import run
 from pytest_vmnet.backends.terraform.redact import HIDDEN, redact, secret_values
-from pytest_vmnet.core.tfplan import judge_plan
+from pytest_vmnet.core.terraform.plan import judge_plan
 from pytest_vmnet.errors import ConfigError, TerraformError
 
 TOKEN = "root@pam!gate=01234567-89ab-cdef-0123-456789abcdef"

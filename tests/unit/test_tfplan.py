@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vmnet.core.tfplan import judge_plan, mac_after
+from pytest_vmnet.core.terraform.plan import judge_plan, mac_after
 
 DATA = Path(__file__).parents[1] / "data" / "terraform"
 ADDRESS = 'proxmox_virtual_environment_vm.vm["vm-1"]'

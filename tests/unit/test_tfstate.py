@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_vmnet.core.parse.tfstate import instance_key, parse_state, resource_for
-from pytest_vmnet.core.topology import ResourceAddress
+from pytest_vmnet.core.site.topology import ResourceAddress
 from pytest_vmnet.errors import ConfigError, ParseError
 
 DATA = Path(__file__).parents[1] / "data" / "terraform"

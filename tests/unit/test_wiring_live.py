@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_vmnet.core.facts import FlowSpec, HostFacts, Sweep
-from pytest_vmnet.core.ledger import build_ledger
+from pytest_vmnet.core.flow.route import capture_points, path_of
+from pytest_vmnet.core.ledger.book import build_ledger
 from pytest_vmnet.core.parse.ping import parse_ping
-from pytest_vmnet.core.route import capture_points, path_of
 from pytest_vmnet.core.words import FlowKind
 from pytest_vmnet.probes import script
 from pytest_vmnet.probes.node import NodeWatch

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pytest_vmnet.core.guardrails.journal import JournalEntry, Signature
 from pytest_vmnet.core.outcome import Finding, GuestOutcome
-from pytest_vmnet.core.topology import Guest
+from pytest_vmnet.core.site.topology import Guest
 from pytest_vmnet.core.words import Action
 from pytest_vmnet.errors import ConfigError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_vmnet.core.guardrails.case import Case, Obstacle
-from pytest_vmnet.core.pattern import matches_any
+from pytest_vmnet.core.site.pattern import matches_any
 
 
 def enrolment_rail(case: Case) -> Iterator[Obstacle]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_vmnet.core.guardrails.case import Case, Obstacle, mac_of
-from pytest_vmnet.core.topology import Guest, ResourceAddress
+from pytest_vmnet.core.site.topology import Guest, ResourceAddress
 from pytest_vmnet.core.words import Action
 
 

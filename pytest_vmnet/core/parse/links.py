@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_vmnet.core.link import Link, VlanRange
 from pytest_vmnet.core.parse.iproute import rows
+from pytest_vmnet.core.site.link import Link, VlanRange
 from pytest_vmnet.errors import ParseError
 
 MAX_LINKS = 20_000

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any
 
-from pytest_vmnet.core.topology import Nic
+from pytest_vmnet.core.site.topology import Nic
 from pytest_vmnet.errors import ParseError
 
 MODELS = frozenset(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from pytest_vmnet.core.clocks import Reading
 from pytest_vmnet.core.facts import Sample
+from pytest_vmnet.core.ledger.clocks import Reading
 from pytest_vmnet.core.parse.iproute import rows
 
 _COUNTERS = tuple(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_vmnet.core.topology import ResourceAddress
+from pytest_vmnet.core.site.topology import ResourceAddress
 from pytest_vmnet.errors import ConfigError, ParseError
 
 BPG_TYPES = frozenset(

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_vmnet.core.facts import ArpFrame, HostFacts, NftRule, Sweep, latest_facts
-from pytest_vmnet.core.judge import Judged, Judgement
-from pytest_vmnet.core.ledger import FlowLedger
-from pytest_vmnet.core.link import Chain
+from pytest_vmnet.core.ledger.book import FlowLedger
 from pytest_vmnet.core.outcome import Death, Finding, Flow, RuledOut
-from pytest_vmnet.core.topology import Guest, Inventory
+from pytest_vmnet.core.site.link import Chain
+from pytest_vmnet.core.site.topology import Guest, Inventory
+from pytest_vmnet.core.verdict.judge import Judged, Judgement
 from pytest_vmnet.core.words import IPV6_LANE, FlowKind, Leg, Rebuild, Scope, Severity, Verdict
 
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pytest_vmnet.core.facts import NftRule
 from pytest_vmnet.core.outcome import Death, RuledOut
 from pytest_vmnet.core.rules.case import Answer, Case, can_take_probe, loss, most_likely
-from pytest_vmnet.core.topology import GUEST_STACK
+from pytest_vmnet.core.site.topology import GUEST_STACK
 from pytest_vmnet.core.words import Leg, Rebuild, Scope
 
 REASON = "GuestFirewallDrop"

@@ -6,9 +6,9 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from pytest_vmnet.core.facts import ArpFrame, FdbMove, NftRule
-from pytest_vmnet.core.judge import Threshold
-from pytest_vmnet.core.link import Link
-from pytest_vmnet.core.topology import Bridge, Guest, Inventory, Nic, Node
+from pytest_vmnet.core.site.link import Link
+from pytest_vmnet.core.site.topology import Bridge, Guest, Inventory, Nic, Node
+from pytest_vmnet.core.verdict.judge import Threshold
 
 NODE, UPLINK, GATEWAY = "pve1", "enp4s0", IPv4Address("192.0.2.1")
 GATEWAY_MAC = "dc:62:79:5f:4a:92"

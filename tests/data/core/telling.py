@@ -16,9 +16,9 @@ from pytest_vmnet.core.facts import GATE
 from pytest_vmnet.core.guardrails.journal import JournalEntry, Phase, Signature, Step
 from pytest_vmnet.core.outcome import Attempt, Decision
 from pytest_vmnet.core.words import Action, AttemptOutcome
+from pytest_vmnet.gate.source import Circumstances, Discovery, Healed, Held
+from pytest_vmnet.gate.standing import Own
 from pytest_vmnet.probes.answer import RawAnswer, RawSweep
-from pytest_vmnet.source import Circumstances, Discovery, Healed, Held
-from pytest_vmnet.standing import Own
 
 HERE = Path(__file__).parent
 W = runpy.run_path(str(HERE / "world.py"))

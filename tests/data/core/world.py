@@ -27,11 +27,11 @@ from pytest_vmnet.core.facts import (
     Sample,
     Sweep,
 )
-from pytest_vmnet.core.judge import Judgement, judge
-from pytest_vmnet.core.link import Link
-from pytest_vmnet.core.plan import Pace, Targets, plan_flows
-from pytest_vmnet.core.route import path_of
-from pytest_vmnet.core.topology import Guest, Inventory, Node
+from pytest_vmnet.core.flow.plan import Pace, Targets, plan_flows
+from pytest_vmnet.core.flow.route import path_of
+from pytest_vmnet.core.site.link import Link
+from pytest_vmnet.core.site.topology import Guest, Inventory, Node
+from pytest_vmnet.core.verdict.judge import Judgement, judge
 from pytest_vmnet.core.words import FlowKind
 
 _BUILDERS = runpy.run_path(str(Path(__file__).with_name("builders.py")))

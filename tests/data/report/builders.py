@@ -18,7 +18,7 @@ from pytest_vmnet.core.outcome import (
     Side,
     Timeline,
 )
-from pytest_vmnet.core.topology import Guest, Nic
+from pytest_vmnet.core.site.topology import Guest, Nic
 from pytest_vmnet.core.words import FlowKind, Leg, Rebuild, Scope, Severity, Verdict
 
 OLD_MAC, NEW_MAC = "bc:24:11:74:5a:6d", "bc:24:11:0f:0e:0d"

@@ -21,7 +21,7 @@ from pytest_vmnet.core.outcome import (
     RunOutcome,
     Setting,
 )
-from pytest_vmnet.core.topology import Skipped
+from pytest_vmnet.core.site.topology import Skipped
 from pytest_vmnet.core.words import (
     Action,
     AttemptOutcome,

@@ -1,0 +1,1 @@
+"""The site: nodes, bridges, guests, devices and how they hang together. Pure."""

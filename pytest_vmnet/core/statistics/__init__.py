@@ -1,0 +1,1 @@
+"""Bounds, bursts, association, latency. Pure."""

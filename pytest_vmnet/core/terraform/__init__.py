@@ -1,0 +1,1 @@
+"""What Terraform's plan would do, and whether it may. Pure."""

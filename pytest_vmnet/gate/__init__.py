@@ -1,0 +1,1 @@
+"""One gate run: from settings to open doors, look, judge, decide, act, prove; live or replayed."""
