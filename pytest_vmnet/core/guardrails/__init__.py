@@ -1,7 +1,7 @@
 """The guard rails that stand before every act. A new one is a module and a line in `RAILS`.
 
 A rail is a pure function from a `Case` to its obstacles; none of them knows another. Rail 7 (the
-plan) is in `core.terraform.plan`, as it needs the plan; rail 10 (the proof) in `remediation.proof`.
+plan) is in `core.terraform`, as it needs the plan; rail 10 (the proof) in `remediation.proof`.
 """
 
 from __future__ import annotations
