@@ -3,13 +3,14 @@
 # ARGS further arguments, for example: make test ARGS="-k policy -x"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint matrix bench clean
 
 help:
 	@echo 'make demo   play the incident in a lab of real parts'
 	@echo 'make test   run every test'
 	@echo 'make setup  install and build what the others need (they do it themselves)'
 	@echo 'make lint   style, types and the direction of imports'
+	@echo 'make matrix loss planted at each segment, at every rate, on every path (make test: a sample)'
 	@echo 'make bench  measure'
 	@echo 'make clean  remove .venv and leftovers from this folder (the cache stays)'
 
@@ -27,6 +28,9 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+matrix: setup
+	@VMNET_MATRIX=full .venv/bin/pytest tests/lab/test_ledger_matrix.py $(ARGS)
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(ARGS)

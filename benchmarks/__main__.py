@@ -19,6 +19,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Row]]] = {
     "gate": lab.measure_gate,
     "incident": lab.measure_incident,
     "soak": lab.measure_soak,
+    "loaded": lab.measure_loaded,
     "sweep": sweep.measure_sweep,
     "sequential": sweep.measure_sequential,
     "scale": sweep.measure_scale,

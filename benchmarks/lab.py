@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,35 @@ def measure_soak() -> Iterator[tuple[str, str]]:
         yield f"failures in {_SOAK} healthy gates", str(failures)
         yield "probes lost, of those sent (peer flows count twice)", f"{lost} of {sent}"
         yield f"healthy gate, median of {_SOAK} (min, max)", _spread(took, "s")
+
+
+def measure_loaded() -> Iterator[tuple[str, str]]:
+    """Yield the verdicts of 30 gates on a healthy site while every CPU is busy with other work."""
+    with _lab(), _busy():
+        took: list[float] = []
+        verdicts: Counter[str] = Counter()
+        for number in range(_SOAK):
+            seconds, told, _ = _gate("--vmnet-peers=1")
+            took.append(seconds)
+            verdicts.update(guest["verdict"] for guest in told["guests"])
+            if any(guest["verdict"] == "unhealthy" for guest in told["guests"]):
+                yield f"gate {number + 1} blames the innocent", _verdicts(told)
+        found = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.most_common())
+        yield f"guests' verdicts in {_SOAK} gates, every CPU busy", found
+        yield f"gate, median of {_SOAK} (min, max)", _spread(took, "s")
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    """Keep every CPU busy; for two hours at most."""
+    argv = ["timeout", "7200", sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(argv) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
 
 
 @contextmanager
