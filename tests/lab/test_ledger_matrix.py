@@ -231,8 +231,9 @@ def differences(told: Any, plants: Sequence[Plant], counted: dict[str, int]) -> 
     guests = {guest["name"]: guest for guest in told["guests"]}
     wrong = []
     for plant in plants:
+        guest = guests[plant.guest]
         flows = [
-            flow for flow in guests[plant.guest]["flows"]
+            flow for flow in (*guest["flows"], *guest["side_flows"])
             if (flow["kind"], flow["target"]) == plant.flow
         ]  # fmt: skip
         deaths: dict[tuple[str, str | None, str | None], int] = {}
