@@ -26,7 +26,7 @@ RATES = {
     "100": "",
 }
 FULL = os.environ.get("VMNET_MATRIX") == "full"
-"""Whether every rate is planted on every path (`make matrix`), and not each on one of them."""
+"""Whether every rate is planted on every path (`make matrix`), and not a sample of them."""
 
 GATEWAY, EXTERNAL, WORKSTATION = "192.0.2.1", "198.51.100.8", "192.0.2.50"
 REQUEST, REPLY, UNKNOWN = "request", "reply", "unknown"
@@ -275,11 +275,11 @@ def check(lab: Any, plants: Sequence[Plant], rate: str, folder: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("rate", RATES if FULL else ("10", "100"))
+@pytest.mark.parametrize("rate", RATES if FULL else ("1", "100"))
 def test_plain_path(lab, tmp_path, rate):
     check(lab, plain_plants(), rate, tmp_path)
 
 
-@pytest.mark.parametrize("rate", RATES if FULL else ("1", "55"))
+@pytest.mark.parametrize("rate", RATES if FULL else ("55",))
 def test_firewall_path_and_two_nodes(lab_of_two, tmp_path, rate):
     check(lab_of_two, plants_of_two(), rate, tmp_path)
