@@ -21,7 +21,7 @@ from pytest_vmnet.probes.answer import RawAnswer, RawSweep, split_output
 from pytest_vmnet.probes.guest import probe_guest
 from pytest_vmnet.probes.node import watches
 
-_LEAD_S = 2.0
+_LEAD_S = 4.0
 """The first probes leave so many times later than the slowest agent took for a short command."""
 
 _START_S = 30.0
