@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import string
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -102,7 +101,9 @@ def run_sweep(
                 else:
                     running.append(watch)
             progress(f"probing: {summary(flows, len(guests))}")
-            asked = _start_probes(pool, guests, flows, proxmox, local, mark=mark, token=token)
+            asked = _start_probes(
+                pool, guests, flows, proxmox, local, clock=clock, mark=mark, token=token
+            )
             for probe in wait(asked, timeout=script.time_limit_s(flows)).done:
                 probe.result()
         except BaseException:  # Ctrl-C above all: nobody waits for what is not wanted any more
@@ -140,6 +141,7 @@ def _start_probes(
     proxmox: Proxmox,
     local: Shell,
     *,
+    clock: Clock,
     mark: str,
     token: str,
 ) -> list[Future[RawAnswer]]:
@@ -164,11 +166,9 @@ def _start_probes(
     ]
     own = [flow for flow in flows if flow.source == GATE]
     if own:
-        end = time.monotonic() + _START_S
-        for event in (
-            started[g.ident] for g in able if _answers(g)
-        ):  # two agents at a time: the last one starts much later
-            event.wait(max(end - time.monotonic(), 0))
+        end = clock.monotonic() + _START_S
+        for guest in filter(_answers, able):  # two agents at a time: the last starts much later
+            started[guest.ident].wait(max(end - clock.monotonic(), 0))
         asked.append(pool.submit(probe_local, local, own, mark=mark, token=token, lead_s=lead_s))
     return asked
 

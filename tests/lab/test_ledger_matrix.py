@@ -245,7 +245,7 @@ def differences(told: Any, plants: Sequence[Plant], counted: dict[str, int]) -> 
             wrong.append(
                 f"{plant.guest} {plant.flow}: {plant.leg} {plant.last} -> {plant.next}: "
                 f"{here} in the ledger, {counted[plant.name]} dropped; elsewhere: {deaths}; "
-                f"{guests[plant.guest]['reason']}"
+                f"{guest['reason']}"
             )
     return wrong
 
